@@ -1,0 +1,85 @@
+"""charrnn: learn any text, and write like it. This module is the public API and nothing else.
+
+It knows where every public name lives and fetches it at first use, so that `import charrnn` costs next to nothing
+and loads neither NumPy nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from charrnn import errors, events
+    from charrnn.errors import (
+        CharRNNError,
+        InvalidCorpus,
+        InvalidModel,
+        InvalidOptions,
+        TrainingFailed,
+        WouldOverwrite,
+    )
+    from charrnn.learn import train
+    from charrnn.network.model import Evaluation, Model, load
+    from charrnn.network.options import SamplingOptions, TrainingOptions
+    from charrnn.text import samples
+    from charrnn.text.corpus import Corpus, ingest
+    from charrnn.text.vocabulary import Vocabulary
+
+__all__ = [
+    "CharRNNError",
+    "Corpus",
+    "Evaluation",
+    "InvalidCorpus",
+    "InvalidModel",
+    "InvalidOptions",
+    "Model",
+    "SamplingOptions",
+    "TrainingFailed",
+    "TrainingOptions",
+    "Vocabulary",
+    "WouldOverwrite",
+    "errors",
+    "events",
+    "ingest",
+    "load",
+    "samples",
+    "train",
+]
+
+_HOMES = {
+    "CharRNNError": "charrnn.errors",
+    "Corpus": "charrnn.text.corpus",
+    "Evaluation": "charrnn.network.model",
+    "InvalidCorpus": "charrnn.errors",
+    "InvalidModel": "charrnn.errors",
+    "InvalidOptions": "charrnn.errors",
+    "Model": "charrnn.network.model",
+    "SamplingOptions": "charrnn.network.options",
+    "TrainingFailed": "charrnn.errors",
+    "TrainingOptions": "charrnn.network.options",
+    "Vocabulary": "charrnn.text.vocabulary",
+    "WouldOverwrite": "charrnn.errors",
+    "errors": "charrnn.errors",
+    "events": "charrnn.events",
+    "ingest": "charrnn.text.corpus",
+    "load": "charrnn.network.model",
+    "samples": "charrnn.text.samples",
+    "train": "charrnn.learn",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
+    module = import_module(home)
+    value = module if home.endswith(f".{name}") else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
