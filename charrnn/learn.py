@@ -1,0 +1,57 @@
+"""`charrnn.train`: a training run with its progress on the screen.
+
+It joins the training process to a live display. It knows nothing of how either of them works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charrnn.events import Event
+    from charrnn.network.model import Model
+
+
+def train(
+    source: str | PathLike[str],
+    *,
+    output: str | PathLike[str] | None = None,
+    callback: Callable[[Event], None] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> Model:
+    """Learn the text in the file `source` and return the model.
+
+    `options` are the fields of `TrainingOptions` (or their aliases); whoever gives none gets the best model that three
+    minutes can buy. `output` is where the model is saved; its checkpoint lies beside it. `resume` goes on from that
+    checkpoint, `force` replaces what is there. `callback` is called with every event of `charrnn.events`. `progress`
+    shows a live display: by default in a terminal and in a notebook, with True everywhere, with False nowhere.
+
+    Interrupting it (Ctrl-C, the notebook's stop button) saves and returns the model so far, with `finished` False.
+
+    Raises InvalidCorpus, InvalidOptions, WouldOverwrite, InvalidModel (a damaged checkpoint) and TrainingFailed.
+    """
+    from charrnn.network.options import TrainingOptions
+    from charrnn.progress import live_display
+    from charrnn.training.process import run
+
+    with live_display(progress) as show:
+
+        def listen(event: Event) -> None:
+            show(event)
+            if callback is not None:
+                callback(event)
+
+        return run(
+            Path(source),
+            TrainingOptions(**options),
+            output=None if output is None else Path(output),
+            resume=resume,
+            force=force,
+            callback=listen,
+        )

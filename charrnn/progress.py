@@ -1,0 +1,288 @@
+"""Shows a training run while it goes on: live in a terminal and in a notebook, as plain lines anywhere else.
+
+It knows events and screens. It does not know who trains, and nothing here changes what is trained.
+"""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from charrnn.events import Event, Finished, Note, Progress, Sampled, Saved, Started, Validated
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Listener = Callable[[Event], None]
+
+PLAIN_LINE_EVERY = 5.0  # seconds: a log of a three-minute run stays within two screens
+NOTEBOOK_UPDATE_EVERY = 0.25  # seconds
+
+
+@contextmanager
+def live_display(wanted: bool | None = None, *, every: float = PLAIN_LINE_EVERY) -> Iterator[Listener]:
+    """A listener that shows the events it is called with, for as long as the context lasts.
+
+    `wanted` None shows them in a notebook or a terminal only, True also (as plain lines) where stdout is neither,
+    False nowhere. `every` is the least time in seconds between two plain progress lines.
+    """
+    if wanted is False:
+        yield lambda event: None
+    elif in_notebook():
+        yield NotebookDisplay()
+    elif sys.stdout.isatty():
+        with terminal_display() as show:
+            yield show
+    elif wanted:
+        yield PlainDisplay(sys.stdout, every=every)
+    else:
+        yield lambda event: None
+
+
+def in_notebook() -> bool:
+    """Whether this process is a Jupyter kernel (a terminal IPython is not). Imports nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+# -- what is said, on every screen --------------------------------------------------------------------------------
+
+
+class Story:
+    """What the events told so far: the newest of each figure."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.progress: Progress | None = None
+        self.validation: float | None = None
+        self.best: float | None = None
+        self.sample = ""
+        self.finished: Finished | None = None
+
+    def hear(self, event: Event) -> None:
+        self.step = max(self.step, event.step)
+        match event:
+            case Progress():
+                self.progress = event
+            case Validated():
+                self.validation = event.loss
+                if event.best:
+                    self.best = event.loss
+            case Sampled():
+                self.sample = event.text
+            case Finished():
+                self.finished = event
+
+    def figures(self) -> list[tuple[str, str]]:
+        """(name, value) pairs in the order of reading: step, losses in nats per character, speed, time left."""
+        rows = [("step", f"{self.step:,}")]
+        if self.progress is not None:
+            rows.append(("loss", f"{self.progress.loss:.4f}"))
+        if self.validation is not None:
+            rows.append(("validation loss", f"{self.validation:.4f}"))
+        if self.progress is not None:
+            rows.append(("speed", f"{self.progress.characters_per_second:,.0f} characters/s"))
+            rows.append(("left", duration(self.progress.seconds_left)))
+        return rows
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 0:07, 2:31 or 1:02:03; "until stopped" for None."""
+    if seconds is None:
+        return "until stopped"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` in one line of at most `width` characters: line ends as ↵, what could steer a terminal as a dot."""
+    line = "".join("↵" if c == "\n" else c if c.isprintable() else "·" for c in text[:width])
+    return line if len(text) <= width else line[: width - 1] + "…"
+
+
+def opening(event: Started) -> str:
+    """What is about to be trained, in one line."""
+    options = event.options
+    size = " x ".join(str(options[name]) for name in ("num_layers", "rnn_size") if options.get(name) is not None)
+    held_out = f"{event.validation_characters:,} held out" if event.validation_characters else "nothing held out"
+    verb = f"going on at step {event.step:,}" if event.resumed else "training"
+    return (
+        f"{verb}: {str(options.get('cell', 'rnn')).upper()} {size}, {event.parameters:,} parameters, "
+        f"{event.characters:,} characters ({held_out}), {event.vocabulary_size - 1:,} distinct"
+    )
+
+
+def closing(event: Finished) -> str:
+    """How it ended, in one line."""
+    how = {"budget": "finished", "memorised": "finished, the text is memorised", "stopped": "stopped"}
+    line = f"{how.get(event.reason, event.reason)} at step {event.step:,} after {duration(event.seconds)}"
+    if event.loss is not None:
+        line += f", loss {event.loss:.4f}"
+    if event.validation_loss is not None:
+        line += f", validation loss {event.validation_loss:.4f}"
+    return line
+
+
+# -- plain lines --------------------------------------------------------------------------------------------------
+
+
+class PlainDisplay:
+    """Writes one line an event to `stream`, progress at most once in `every` seconds."""
+
+    def __init__(self, stream: TextIO, *, every: float = PLAIN_LINE_EVERY) -> None:
+        self.stream = stream
+        self.every = every
+        self.story = Story()
+        self.last_line = -float("inf")
+
+    def __call__(self, event: Event) -> None:
+        self.story.hear(event)
+        line = self.line(event)
+        if line:
+            print(line, file=self.stream, flush=True)
+
+    def line(self, event: Event) -> str:
+        match event:
+            case Started():
+                return opening(event)
+            case Progress():
+                now = time.monotonic()
+                if now - self.last_line < self.every and event.progress < 1:
+                    return ""
+                self.last_line = now
+                figures = [f"{name} {value}" for name, value in self.story.figures()]
+                return f"{event.progress:4.0%}  " + "  ".join(figures)
+            case Validated():
+                return f"validation loss {event.loss:.4f} at step {event.step:,}" + (", the best" if event.best else "")
+            case Sampled():
+                return f"writes: {one_line(event.text, 100)}" if event.text else ""
+            case Saved(kind="checkpoint"):
+                return f"saved {event.path} at step {event.step:,}"
+            case Note():
+                return f"note: {event.text}"
+            case Finished():
+                return closing(event)
+        return ""
+
+
+# -- a terminal ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def terminal_display(console: Console | None = None) -> Iterator[Listener]:
+    """A bar and the figures at the foot of the terminal; samples and notes scroll by above it."""
+    from rich.console import Console
+    from rich.live import Live
+
+    screen = console or Console(highlight=False)
+    show = TerminalDisplay(screen)
+    with Live(console=screen, refresh_per_second=8, get_renderable=show.foot, transient=True):
+        yield show
+
+
+class TerminalDisplay:
+    """Listens, prints what stays, and draws the foot that is redrawn."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.story = Story()
+        self.waiting_for = "starting"
+
+    def __call__(self, event: Event) -> None:
+        from rich.text import Text
+
+        self.story.hear(event)
+        match event:
+            case Started():
+                self.waiting_for = "compiling"
+                self.console.print(Text(opening(event)))
+            case Sampled() if event.text:
+                prefix = f"{event.step:>8,}  "
+                line = one_line(event.text, max(20, self.console.width - len(prefix) - 1))
+                self.console.print(
+                    Text(prefix, style="dim") + Text(line, style="cyan"), no_wrap=True, overflow="ellipsis"
+                )
+            case Note():
+                self.console.print(Text(event.text, style="yellow"))
+            case Finished():
+                self.console.print(Text(closing(event), style="bold"))
+
+    def foot(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        if self.story.finished is not None:
+            return Text("")
+        if self.story.progress is None:
+            return Spinner("line", Text(f"{self.waiting_for} …", style="dim"))
+        figures = Text("  ").join(
+            Text(f"{name} ", style="dim") + Text(value, style="bold") for name, value in self.story.figures()
+        )
+        bar = Table.grid(padding=(0, 1))
+        done = self.story.progress.progress
+        bar.add_row(ProgressBar(total=1.0, completed=done, width=max(10, self.console.width - 8)), f"{done:.0%}")
+        return Group(bar, figures)
+
+
+# -- a notebook ---------------------------------------------------------------------------------------------------
+
+
+class NotebookDisplay:
+    """One HTML output under the cell, redrawn in place. Needs no widgets, so it is saved with the notebook."""
+
+    def __init__(self) -> None:
+        self.story = Story()
+        self.heading = "starting …"
+        self.notes: list[str] = []
+        self.last_update = -float("inf")
+        self.handle: Any = None
+
+    def __call__(self, event: Event) -> None:
+        self.story.hear(event)
+        match event:
+            case Started():
+                self.heading = opening(event)
+            case Note():
+                self.notes.append(event.text)
+            case Finished():
+                self.heading = closing(event)
+        now = time.monotonic()
+        if isinstance(event, Progress) and now - self.last_update < NOTEBOOK_UPDATE_EVERY:
+            return
+        self.last_update = now
+        self.draw()
+
+    def draw(self) -> None:
+        from IPython.display import display
+
+        data = {"text/html": self.html(), "text/plain": self.text()}
+        if self.handle is None:
+            self.handle = display(data, raw=True, display_id=True)
+        else:
+            self.handle.update(data, raw=True)
+
+    def text(self) -> str:
+        return "\n".join([self.heading, "  ".join(f"{name} {value}" for name, value in self.story.figures())])
+
+    def html(self) -> str:
+        done = 0.0 if self.story.progress is None else self.story.progress.progress
+        parts = [f"<div>{html.escape(self.heading)}</div>"]
+        if self.story.finished is None:
+            parts.append(f'<progress value="{done:.4f}" max="1" style="width: 100%"></progress>')
+        parts += [f"<span style='margin-right: 1.5em'>{name} <b>{value}</b></span>" for name, value in self.figures()]
+        parts += [f"<div><i>{html.escape(note)}</i></div>" for note in self.notes]
+        if self.story.sample:
+            parts.append(f"<pre style='white-space: pre-wrap'>{html.escape(self.story.sample)}</pre>")
+        return "<div aria-live='off'>" + "".join(parts) + "</div>"
+
+    def figures(self) -> list[tuple[str, str]]:
+        return [(html.escape(name), html.escape(value)) for name, value in self.story.figures()]
