@@ -1,0 +1,46 @@
+# The commands of the project. Each installs what it needs, and may be run twice.
+#
+#   make run                     learn a real text (the standard library's Python) for a minute, then write like it
+#   make run FILE=a.txt MINUTES=3
+#   make test                    everything CI checks: ruff, mypy, pytest
+#   make bench                   the benchmark tables (long)
+#   make lint | lock | clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+FILE ?=
+MINUTES ?= 1
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint bench lock clean
+
+run: $(INSTALLED)
+	@scripts/run.sh "$(PYTHON)" "$(MINUTES)" "$(FILE)"
+
+test: lint
+	$(PYTHON) -m pytest
+
+lint: $(INSTALLED)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: $(INSTALLED)
+	$(PYTHON) -m benchmarks
+
+# pinned versions with hashes for every supported Python and platform; no host is named in it
+lock:
+	scripts/install.sh --tool uv
+	build/tool-uv/bin/uv pip compile pyproject.toml --extra test --group build --universal --upgrade \
+		--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		--quiet --output-file requirements.lock
+	@! grep -n '://' requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml scripts/install.sh
+	scripts/install.sh
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
