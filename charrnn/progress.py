@@ -101,9 +101,14 @@ def duration(seconds: float | None) -> str:
 
 
 def one_line(text: str, width: int) -> str:
-    """`text` in one line of at most `width` characters: line ends as ↵, what could steer a terminal as a dot."""
-    line = "".join("↵" if c == "\n" else c if c.isprintable() else "·" for c in text[:width])
-    return line if len(text) <= width else line[: width - 1] + "…"
+    """`text` in one line of at most `width` characters, line ends as ↵."""
+    line = printable(text[: width + 1].replace("\n", "↵"))
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """`text` with a dot for whatever could steer a terminal: what a model wrote is not to be trusted there."""
+    return "".join(character if character.isprintable() else "·" for character in text)
 
 
 def opening(event: Started) -> str:
