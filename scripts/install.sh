@@ -46,11 +46,11 @@ make_venv() {
 
 if [ "${1:-}" = --tool ]; then
     make_venv "build/tool-$2"
-    "build/tool-$2/bin/python" -m pip install --quiet "$2"
+    "build/tool-$2/bin/python" -m pip install --quiet --quiet "$2"
     exit
 fi
 
 make_venv "$VENV"
 echo "install: everything in requirements.lock, once (TensorFlow is large)" >&2
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+"$VENV/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+"$VENV/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
