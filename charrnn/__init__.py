@@ -22,8 +22,10 @@ if TYPE_CHECKING:
         WouldOverwrite,
     )
     from charrnn.learn import train
-    from charrnn.network.model import Evaluation, Model, load
-    from charrnn.network.options import SamplingOptions, TrainingOptions
+    from charrnn.network.evaluate import Evaluation
+    from charrnn.network.model import Model, load
+    from charrnn.network.options import TrainingOptions
+    from charrnn.network.sampling import SamplingOptions
     from charrnn.text import samples
     from charrnn.text.corpus import Corpus, ingest
     from charrnn.text.vocabulary import Vocabulary
@@ -52,12 +54,12 @@ __all__ = [
 _HOMES = {
     "CharRNNError": "charrnn.errors",
     "Corpus": "charrnn.text.corpus",
-    "Evaluation": "charrnn.network.model",
+    "Evaluation": "charrnn.network.evaluate",
     "InvalidCorpus": "charrnn.errors",
     "InvalidModel": "charrnn.errors",
     "InvalidOptions": "charrnn.errors",
     "Model": "charrnn.network.model",
-    "SamplingOptions": "charrnn.network.options",
+    "SamplingOptions": "charrnn.network.sampling",
     "TrainingFailed": "charrnn.errors",
     "TrainingOptions": "charrnn.network.options",
     "Vocabulary": "charrnn.text.vocabulary",

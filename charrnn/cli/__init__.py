@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
+from charrnn.cli.quick import QuickGroup
 from charrnn.errors import CharRNNError, InvalidOptions
 
 COMMANDS = {
@@ -28,7 +28,7 @@ COMMANDS = {
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
 
 
-class Commands(TyperGroup):
+class Commands(QuickGroup):
     """The commands, each imported when it is called: `sample` never pays for what `train` needs."""
 
     def list_commands(self, ctx: Any) -> list[str]:

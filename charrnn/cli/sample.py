@@ -2,101 +2,64 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import sys
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from charrnn.cli.model_path import built_in_model, find_model
 from charrnn.cli.quick import QuickCommand
+from charrnn.cli.spelling import parameter, with_options
+from charrnn.network.sampling import SAMPLING_ALIASES, SamplingOptions
 
 app = typer.Typer(add_completion=False)
 
 SHOW_EVERY = 0.03  # seconds between two writes: faster than an eye, and cheap
-LENGTH = 1000
+
+# Options of older scripts that have nothing to say any more.
+NOT_NEEDED = ("converter_path", "lstm_size", "rnn_size", "num_layers", "embedding_size", "use_embedding")
 
 
-def classic(flag: str) -> Any:
-    """An option of older scripts: accepted, not shown in --help."""
-    return typer.Option(flag, hidden=True)
-
-
-@app.command(cls=QuickCommand)
 def sample(
     model: Annotated[
         str | None,
         typer.Argument(help="The model's file, or its folder. Without it: the small model that comes with charrnn."),
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help="What the text begins with. Also --start_string.")
-    ] = None,
-    length: Annotated[
-        int | None, typer.Option("--length", help="How many characters to write. [default: 1000] Also --max_length.")
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="Below 1 safer, above 1 wilder; 0 writes the likeliest character, always.")
-    ] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Choose among the K likeliest characters only.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Choose among the likeliest characters that share this probability.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed writes the same text.")] = None,
-    stop: Annotated[str | None, typer.Option(help="End before this text.")] = None,
-    count: Annotated[int | None, typer.Option(help="How many texts to write.")] = None,
-    start_string: Annotated[str | None, classic("--start-string")] = None,
-    max_length: Annotated[int | None, classic("--max-length")] = None,
-    checkpoint_path: Annotated[str | None, classic("--checkpoint-path")] = None,
-    converter_path: Annotated[str | None, classic("--converter-path")] = None,
-    lstm_size: Annotated[str | None, classic("--lstm-size")] = None,
-    rnn_size: Annotated[str | None, classic("--rnn-size")] = None,
-    num_layers: Annotated[str | None, classic("--num-layers")] = None,
-    embedding_size: Annotated[str | None, classic("--embedding-size")] = None,
-    use_embedding: Annotated[str | None, classic("--use-embedding")] = None,
+    checkpoint_path: Annotated[str | None, typer.Option("--checkpoint-path", hidden=True)] = None,
+    **options: Any,
 ) -> None:
-    """Write text like the one a model has learned: first the prompt, then what the model adds.
+    """Write like the text that a model has learned: first the prompt, then what the model adds.
 
-    The same seed gives the same text, alone or among others, on one machine. Example:
+    The same seed writes the same text, alone or among others, on one machine. Example:
 
     charrnn sample shakespeare.safetensors --prompt "ROMEO:" --temperature 0.8 --seed 1
     """
     from charrnn.network.model import load
 
-    not_needed = {
-        "--converter_path": converter_path,
-        "--lstm_size": lstm_size,
-        "--rnn_size": rnn_size,
-        "--num_layers": num_layers,
-        "--embedding_size": embedding_size,
-        "--use_embedding": use_embedding,
-    }
-    given = [name for name, value in not_needed.items() if value is not None]
-    if given:
-        verb = "is" if len(given) == 1 else "are"
-        note(f"{', '.join(given)} {verb} not needed: the model's file knows its sizes and its vocabulary")
-    place = one_of("MODEL", model, "--checkpoint_path", checkpoint_path)
-    opening = one_of("--prompt", prompt, "--start_string", start_string) or ""
-    characters = one_of("--length", length, "--max_length", max_length)
+    warnings.showwarning = lambda message, *where, **more: note(str(message))
+    given = {name: value for name, value in options.items() if value is not None}
+    surplus = [f"--{name}" for name in NOT_NEEDED if given.pop(name, None) is not None]
+    if surplus:
+        note(f"{', '.join(surplus)} not needed: the model's file knows its sizes and its vocabulary")
+    wanted = SamplingOptions.from_dict(given)
+    if model is not None and checkpoint_path is not None:
+        raise typer.BadParameter("MODEL and --checkpoint_path are the same: give one", param_hint="--checkpoint_path")
+    place = model or checkpoint_path
     writer = load(built_in_model() if place is None else find_model(Path(place)))
-    unknown = writer.vocabulary.unknown_in(opening)
-    if unknown:
-        note(f"the model has never seen {' '.join(map(repr, unknown))}: read as unknown")
-    settings: dict[str, Any] = {
-        "length": LENGTH if characters is None else characters,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-        "stop": stop,
-    }
-    if count is None:
-        write(opening, writer.stream(opening, **settings))
+    if wanted.count is None:
+        settings = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted)}
+        del settings["count"]
+        write(wanted.prompt, writer.stream(**settings))
         return
-    for number, text in enumerate(writer.generate(opening, count=count, **settings), 1):
-        print(f"--- {number} of {count} ---")
-        write(opening, [text])
+    for number, text in enumerate(writer.write(wanted), 1):
+        print(f"--- {number} of {wanted.count} ---")
+        write(wanted.prompt, [text])
 
 
 def write(prompt: str, pieces: Iterable[str]) -> None:
@@ -114,12 +77,21 @@ def write(prompt: str, pieces: Iterable[str]) -> None:
     out.flush()
 
 
-def one_of(name: str, value: Any, alias: str, other: Any) -> Any:
-    """The value given by either name. Raises BadParameter where both were used."""
-    if value is not None and other is not None:
-        raise typer.BadParameter(f"{name} and {alias} are the same: give one", param_hint=alias)
-    return other if value is None else value
-
-
 def note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
+
+
+def option_parameters() -> Iterator[inspect.Parameter]:
+    """One parameter for each field of SamplingOptions, and the names that older scripts use, hidden."""
+    types = get_type_hints(SamplingOptions)
+    types["stop"] = str
+    for field in dataclasses.fields(SamplingOptions):
+        default = f" [default: {field.default}]" if field.default else ""
+        yield parameter(field.name, types[field.name], help=field.metadata["description"] + default)
+    for alias, name in SAMPLING_ALIASES.items():
+        yield parameter(alias, types[name], hidden=True)
+    for name in NOT_NEEDED:
+        yield parameter(name, str, hidden=True)
+
+
+app.command(cls=QuickCommand)(with_options(sample, option_parameters()))

@@ -1,0 +1,138 @@
+"""`charrnn train`: learn a text. Every option comes from `TrainingOptions`; what older scripts say is understood too.
+
+It knows how options are spelled on a command line. It does not know what they do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charrnn.cli.model_path import MODEL_IN_FOLDER
+from charrnn.cli.spelling import parameter, with_options
+from charrnn.network.options import TrainingOptions
+
+app = typer.Typer(add_completion=False)
+
+INTERRUPTED = 130
+
+HOW_DEFAULTS_ARE_CHOSEN = """
+How defaults are chosen: whoever sets nothing gets the best model that three minutes of two processor cores can buy.
+What is not given depends on the length of the text, on its number of distinct characters and on the budget
+(--minutes, --max-steps, --max-epochs), never on a measured speed: the same text and options always train the same
+network. The choices were made on texts held out from training, of three kinds: plays, source code, another language.
+charrnn inspect MODEL shows what was chosen.
+
+Older scripts: --input_file, --name, --num_seqs, --num_steps, --lstm_size, --use_embedding, --train_keep_prob,
+--whitelist_file, --save_every_n and --log_every_n keep working. With any of them the learning rate is constant
+and every value is used exactly as given; --name NAME saves model/NAME/model.safetensors.
+"""
+
+PANELS = {
+    "Budget": ("minutes", "max_steps", "max_epochs"),
+    "Network": ("cell", "num_layers", "rnn_size", "embedding_size"),
+    "Learning": (
+        *("batch_size", "seq_length", "learning_rate", "schedule", "warmup_steps"),
+        *("dropout", "weight_decay", "grad_clip", "seed", "keep"),
+    ),
+    "Text": ("max_vocab", "whitelist", "validation_fraction", "validation"),
+    "Reports": ("save_every", "log_every", "validate_every", "sample_every"),
+}
+
+# What older scripts call an option, and how its value is read. TrainingOptions converts them.
+CLASSIC: dict[str, type] = {
+    "num_seqs": int,
+    "num_steps": int,
+    "lstm_size": int,
+    "use_embedding": str,
+    "train_keep_prob": float,
+    "whitelist_file": str,
+    "save_every_n": int,
+    "log_every_n": int,
+}
+
+
+def train(
+    file: Annotated[str | None, typer.Argument(help="The text to learn: a UTF-8 file of any size.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="Where to save the model. [default: FILE's name with .safetensors, here]"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model and checkpoint that are there.")] = False,
+    input_file: Annotated[str | None, typer.Option("--input-file", hidden=True)] = None,
+    name: Annotated[str | None, typer.Option("--name", hidden=True)] = None,
+    **options: Any,
+) -> None:
+    """Learn a text. Ctrl-C saves what has been learned so far, --resume goes on from there.
+
+    The checkpoint of X.safetensors is X.checkpoint.safetensors, saved every 20 seconds of training. Example:
+
+    charrnn train shakespeare.txt -o shakespeare.safetensors --minutes 3
+    """
+    from charrnn.progress import PLAIN_LINE_EVERY, live_display
+    from charrnn.training.process import run
+
+    if file is not None and input_file is not None:
+        raise typer.BadParameter("FILE and --input_file are the same: give one", param_hint="--input_file")
+    source = file or input_file
+    if source is None:
+        raise typer.BadParameter("name the text to learn", param_hint="FILE")
+    model_path = output_path(Path(source), output, name, classic=input_file is not None)
+    given = {option: value for option, value in options.items() if value is not None}
+    if input_file is not None or name is not None or CLASSIC.keys() & given.keys():
+        given = {"schedule": "constant", "warmup_steps": 0, **given}
+    # someone who says how often to log wants every line
+    every = 0.0 if {"log_every", "log_every_n"} & given.keys() else PLAIN_LINE_EVERY
+    with live_display(True, every=every) as show:
+        model = run(
+            Path(source), TrainingOptions(**given), output=model_path, resume=resume, force=force, callback=show
+        )
+    if model.finished:
+        print(f"the model is in {model_path}; write with it: {command('sample', str(model_path))}")
+        return
+    print(f"what it has learned so far is in {model_path}; go on with: {go_on_command()}")
+    raise typer.Exit(INTERRUPTED)
+
+
+def output_path(source: Path, output: str | None, name: str | None, *, classic: bool) -> Path:
+    """Where the model goes: -o, or model/NAME/model.safetensors as older scripts expect, or beside nothing, here."""
+    if output is not None:
+        if name is not None:
+            raise typer.BadParameter("--name and -o both say where the model goes: give one", param_hint="--name")
+        if not output.endswith(".safetensors"):
+            raise typer.BadParameter(f"{output} must end in .safetensors", param_hint="-o")
+        return Path(output)
+    if name is not None or classic:
+        return Path("model") / (name or "default") / MODEL_IN_FOLDER
+    return Path(source.stem + ".safetensors")
+
+
+def go_on_command() -> str:
+    """The command that goes on where this one stopped: the same, with --resume."""
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
+    return command(*words, "--resume")
+
+
+def command(*words: str) -> str:
+    return shlex.join(["charrnn", *words])
+
+
+def option_parameters() -> Iterator[inspect.Parameter]:
+    """One parameter for each field of TrainingOptions, then the names that older scripts use, hidden."""
+    panels = {name: panel for panel, names in PANELS.items() for name in names}
+    for name, field in TrainingOptions.model_fields.items():
+        default = "chosen from the text and the budget" if field.default is None else field.default
+        help = f"{field.description or ''} [default: {default}]".strip()
+        yield parameter(name, field.annotation, help=help, panel=panels.get(name, "More"))
+    for name, kind in CLASSIC.items():
+        yield parameter(name, kind, hidden=True)
+
+
+app.command(epilog=HOW_DEFAULTS_ARE_CHOSEN)(with_options(train, option_parameters()))
