@@ -140,6 +140,12 @@ def test_the_text_ends_before_a_stop(model_path: Path) -> None:
     assert output(*arguments, "--stop", stop) == whole[: whole.index(stop, 1)] + "\n"
 
 
+def test_without_a_model_the_small_one_that_ships_with_charrnn_writes() -> None:
+    assert output("sample", "--prompt", "def ", "--length", "60", "--seed", "1").startswith("def ")
+    shipped = list((Path(charrnn.__file__).parent / "data").glob("*.safetensors"))
+    assert sum(path.stat().st_size for path in shipped) < 2_000_000
+
+
 def test_characters_the_model_has_never_seen_are_read_as_unknown_and_said(model_path: Path) -> None:
     result = run("sample", model_path, "--prompt", "漢字 A", "--length", "10")
     assert result.returncode == 0
