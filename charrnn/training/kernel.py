@@ -1,0 +1,645 @@
+"""The training step: loss, hand-written gradient, clipping and Adam, compiled by XLA for whatever device there is.
+
+It knows arithmetic on blocks of ids. It does not know text, files, budgets or what a step is for.
+
+Three decisions make it fast on a processor, where a step is a long chain of small products:
+
+- Everything lies transposed, units by streams: a product then reads its weights row by row as they are, and only the
+  small state has to be rearranged for it.
+- The gradient is written by hand (backpropagation through time; Werbos 1990). The backward loop only carries the error
+  back; every weight's gradient is one large product after it, over all time steps at once.
+- What the backward loop multiplies with (the derivatives of the gates) is computed for all time steps at once between
+  the loops. Inside, a layer's step is `error * multiplier` and one product.
+
+With bfloat16 the products' inputs are rounded to 8 bits of mantissa and summed in float32; weights, states, moments
+and everything else stay float32. Buffers of bfloat16 are kept as uint16, because XLA would otherwise convert a whole
+buffer to float32 and back for every step that writes a piece of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
+from tensorflow.compiler.xla import xla_data_pb2
+
+from charrnn.network.cells import Sizes, weight_shapes
+
+Tensor = Any  # tf.Tensor: TensorFlow ships no types
+Tensors = dict[str, Any]
+
+ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """Everything that is compiled into the step."""
+
+    cell: str
+    sizes: Sizes
+    batch_size: int
+    seq_length: int
+    dropout: float = 0.0
+    grad_clip: float = 5.0
+    weight_decay: float = 0.0
+    seed: int = 0
+    precision: str = "float32"  # of the products' inputs: "bfloat16", "float32", or "float64" for tests of the gradient
+    shards: int = 1  # parts of the batch whose gradients are computed side by side and summed in order
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of weights, states and losses."""
+        return tf.float64 if self.precision == "float64" else tf.float32
+
+    @property
+    def product_dtype(self) -> Any:
+        """The dtype of the products' inputs."""
+        return tf.bfloat16 if self.precision == "bfloat16" else self.dtype
+
+
+# --- a few words of XLA --------------------------------------------------------------------------------------------
+
+
+def _product(left: Tensor, right: Tensor, left_axes: Sequence[int] = (1,), right_axes: Sequence[int] = (0,)) -> Tensor:
+    """Sum over the given axes; bfloat16 inputs are summed in float32."""
+    axes = xla_data_pb2.DotDimensionNumbers()
+    axes.lhs_contracting_dimensions.extend(left_axes)
+    axes.rhs_contracting_dimensions.extend(right_axes)
+    return xla.gen_xla_ops.xla_dot_v2(
+        lhs=left,
+        rhs=right,
+        dimension_numbers=axes.SerializeToString(),
+        precision_config=b"",
+        preferred_element_type=tf.float64 if left.dtype == tf.float64 else tf.float32,
+    )
+
+
+def _stored(values: Tensor) -> Tensor:
+    return tf.bitcast(values, tf.uint16) if values.dtype == tf.bfloat16 else values
+
+
+def _loaded(values: Tensor) -> Tensor:
+    return tf.bitcast(values, tf.bfloat16) if values.dtype == tf.uint16 else values
+
+
+def _put(buffer: Tensor, values: Tensor, index: Tensor) -> Tensor:
+    """`buffer` with `values` at `buffer[index]`."""
+    start = tf.stack([index] + [0] * (buffer.shape.rank - 1))
+    return xla.dynamic_update_slice(buffer, _stored(values)[None], start)
+
+
+def _get(buffer: Tensor, index: Tensor) -> Tensor:
+    """`buffer[index]`."""
+    start = tf.stack([index] + [0] * (buffer.shape.rank - 1))
+    return _loaded(tf.squeeze(xla.dynamic_slice(buffer, start, [1, *buffer.shape[1:]]), 0))
+
+
+def _materialised(values: Tensor) -> Tensor:
+    """The same values, computed once: XLA would rather compute a tanh again for everyone who reads it."""
+    return xla.gen_xla_ops.xla_optimization_barrier(input=[values])[0]
+
+
+def _keep_mask(shape: Sequence[int], probability: float, seed: Tensor, dtype: Any) -> Tensor:
+    """Dropout's factors: 1/(1-p) with probability 1-p, else 0; a function of `seed` and the position alone.
+
+    The bits are a counter run through an integer mixer (the finalizer of MurmurHash3), so every kernel and device
+    draws the same ones.
+    """
+    count = int(np.prod(shape))
+    bits = tf.range(count, dtype=tf.int32)
+    bits = tf.bitcast(bits, tf.uint32) * np.uint32(0x9E3779B9) + seed
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, np.uint32(shift))) * np.uint32(factor)
+    keep = tf.bitwise.right_shift(bits, np.uint32(8)) >= np.uint32(round(probability * 2**24))
+    return tf.reshape(tf.where(keep, tf.constant(1 / (1 - probability), dtype), tf.constant(0, dtype)), shape)
+
+
+# --- cells ---------------------------------------------------------------------------------------------------------
+# `forward` takes the pre-activations from the input and from the recurrence, each [gates, units, streams], and the
+# memory (h, and c for LSTM); it returns what the backward pass needs as one stack [kept, units, streams], and the new
+# memory. `multipliers` turns the stacks of all time steps into the factors of the backward loop; `backward` takes the
+# error of h, and what the cell itself carried back, and returns the error of the pre-activations as one stack, and
+# what to carry further. `input_rows` and `recurrent_rows` say which part of that stack belongs to which product.
+
+
+class _LSTM:
+    """Hochreiter and Schmidhuber 1997, with forget gate (Gers, Schmidhuber, Cummins 2000); no peepholes."""
+
+    gates, kept, carried = 4, 4, 1
+    input_rows = recurrent_rows = slice(0, 4)
+
+    @staticmethod
+    def forward(inputs: Tensor, recurrent: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one tanh for all four gates
+        half = tf.constant([0.5, 0.5, 1.0, 0.5], inputs.dtype)[:, None, None]
+        gates = _materialised(tf.tanh((inputs + recurrent) * half) * half + (1 - half))
+        enter, forget, candidate, leave = tf.unstack(gates)
+        cell = _materialised(forget * memory[1] + enter * candidate)
+        return gates, (leave * tf.tanh(cell), cell)
+
+    @staticmethod
+    def multipliers(kept: Tensor, hidden: Tensor, cells: Tensor) -> tuple[Tensor, ...]:
+        enter, forget, candidate, leave = tf.unstack(kept, axis=1)
+        squashed = tf.tanh(cells[1:])
+        factors = (
+            candidate * enter * (1 - enter),
+            cells[:-1] * forget * (1 - forget),
+            enter * (1 - candidate * candidate),
+            squashed * leave * (1 - leave),
+        )
+        return tf.stack(factors, axis=1), leave * (1 - squashed * squashed), forget
+
+    @staticmethod
+    def backward(
+        error: Tensor, carried: tuple[Tensor, ...], factors: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        gates, through, forget = factors
+        cell_error = carried[0] + error * through
+        from_hidden = tf.constant([False, False, False, True])[:, None, None]
+        return tf.where(from_hidden, error[None], cell_error[None]) * gates, (cell_error * forget,)
+
+
+class _GRU:
+    """Cho et al. 2014, with the reset after the product (the form of cuDNN).
+
+    The kernel's rows: input n, r, z; recurrent r, z, n. The stack of errors is n, r, z, q, where q is the error of the
+    recurrent half of the candidate, so both products read neighbours.
+    """
+
+    gates, kept, carried = 3, 4, 1
+    input_rows, recurrent_rows = slice(0, 3), slice(1, 4)
+
+    @staticmethod
+    def forward(inputs: Tensor, recurrent: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        both = tf.sigmoid(inputs[1:] + recurrent[:2])
+        candidate = tf.tanh(inputs[0] + both[0] * recurrent[2])
+        kept = _materialised(tf.concat([candidate[None], both, recurrent[2:]], 0))
+        candidate, _, update, _ = tf.unstack(kept)
+        return kept, ((1 - update) * candidate + update * memory[0],)
+
+    @staticmethod
+    def multipliers(kept: Tensor, hidden: Tensor, cells: Tensor | None) -> tuple[Tensor, ...]:
+        candidate, reset, update, product = tf.unstack(kept, axis=1)
+        through = (1 - update) * (1 - candidate * candidate)
+        factors = (
+            through,
+            through * product * reset * (1 - reset),
+            (hidden[:-1] - candidate) * update * (1 - update),
+            through * reset,
+        )
+        return tf.stack(factors, axis=1), update
+
+    @staticmethod
+    def backward(
+        error: Tensor, carried: tuple[Tensor, ...], factors: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        error = error + carried[0]
+        return error[None] * factors[0], (error * factors[1],)
+
+
+class _RNN:
+    """Elman 1990."""
+
+    gates, kept, carried = 1, 0, 0
+    input_rows = recurrent_rows = slice(0, 1)
+
+    @staticmethod
+    def forward(inputs: Tensor, recurrent: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return inputs[:0], (tf.tanh(inputs[0] + recurrent[0]),)
+
+    @staticmethod
+    def multipliers(kept: Tensor, hidden: Tensor, cells: Tensor | None) -> tuple[Tensor, ...]:
+        return (1 - hidden[1:, None] * hidden[1:, None],)
+
+    @staticmethod
+    def backward(
+        error: Tensor, carried: tuple[Tensor, ...], factors: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return error[None] * factors[0], ()
+
+
+_CELLS: dict[str, Any] = {"lstm": _LSTM, "gru": _GRU, "rnn": _RNN}
+
+
+# --- the kernel ----------------------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """Steps of training, compiled once for their shapes.
+
+    Parameters, moments and states are dicts of tensors. The parameters' names are the weights' (`network.cells`), their
+    layout is the kernel's own; `to_device` and `to_weights` convert.
+    """
+
+    def __init__(self, options: KernelOptions) -> None:
+        if options.batch_size % options.shards:
+            raise ValueError(f"batch_size {options.batch_size} cannot be cut into {options.shards} equal shards")
+        self.options = options
+        self.cell = _CELLS[options.cell]
+        self._run = tf.function(self._steps, jit_compile=True, autograph=False)
+        self._forward = tf.function(self._losses, jit_compile=True, autograph=False, reduce_retracing=False)
+        self._logits = tf.function(self._score, jit_compile=True, autograph=False)
+
+    # layout ------------------------------------------------------------------
+
+    def to_device(self, weights: Mapping[str, Any]) -> Tensors:
+        """Arrays in the layout of `network.cells` (weights, or moments of the same shapes) as the kernel wants them."""
+        return {name: tf.constant(self._turn(name, np.asarray(array)), self.options.dtype)
+                for name, array in weights.items()}  # fmt: skip
+
+    def to_weights(self, parameters: Tensors) -> dict[str, Any]:
+        """The inverse of `to_device`: arrays in the layout of `network.cells`."""
+        shapes = weight_shapes(self.options.cell, self.options.sizes)
+        return {name: self._turn_back(name, tensor.numpy(), shapes[name]) for name, tensor in parameters.items()}
+
+    def _turn(self, name: str, array: Any) -> Any:
+        if name == "embedding":
+            return array
+        if name == "output.weights":
+            return array.T
+        if name == "output.bias":
+            return array
+        gates, units = self.cell.gates, self.options.sizes.rnn_size
+        rows = array.T.reshape(gates, units, -1)
+        if self._rolled(name):
+            rows = np.roll(rows, 1, axis=0)
+        return rows.reshape(gates * units, -1)
+
+    def _turn_back(self, name: str, array: Any, shape: tuple[int, ...]) -> Any:
+        if name == "output.weights":
+            return np.ascontiguousarray(array.T)
+        if name.startswith("layers"):
+            gates, units = self.cell.gates, self.options.sizes.rnn_size
+            rows = array.reshape(gates, units, -1)
+            if self._rolled(name):
+                rows = np.roll(rows, -1, axis=0)
+            return np.ascontiguousarray(rows.reshape(gates * units, -1).T).reshape(shape)
+        return array
+
+    def _rolled(self, name: str) -> bool:
+        return self.options.cell == "gru" and (name.endswith(".input") or name.endswith(".bias"))
+
+    def zero_state(self, batch: int | None = None) -> Tensors:
+        """The state before anything was read: `h{layer}` and, for LSTM, `c{layer}`, each [units, streams]."""
+        shape = (self.options.sizes.rnn_size, batch or self.options.batch_size)
+        names = ("h", "c") if self.options.cell == "lstm" else ("h",)
+        return {
+            f"{name}{layer}": tf.zeros(shape, self.options.dtype)
+            for layer in range(self.options.sizes.num_layers)
+            for name in names
+        }
+
+    # entry points ------------------------------------------------------------
+
+    def run(
+        self,
+        parameters: Tensors,
+        moments: tuple[Tensors, Tensors],
+        state: Tensors,
+        updates: int,
+        ids: Any,
+        lengths: Any,
+        fresh: Any,
+        rates: Any,
+        first_step: int,
+        count: int,
+    ) -> tuple[Tensors, tuple[Tensors, Tensors], Tensors, Any]:
+        """`count` steps of training in one call.
+
+        ids: int32 [most, seq_length + 1, batch]; lengths: int32 [most], the characters that count; fresh: bool
+        [most], the state is zero before this step; rates: [most] learning rates. Steps after `count` are not run, so
+        one shape, compiled once, serves every count. `updates` counts the updates that made the moments.
+        Returns parameters, moments, state and losses: nats per character [most].
+        """
+        return self._run(
+            parameters,
+            moments,
+            state,
+            tf.constant(updates, tf.int32),
+            tf.constant(ids, tf.int32),
+            tf.constant(lengths, tf.int32),
+            tf.constant(fresh, tf.bool),
+            tf.constant(rates, self.options.dtype),
+            tf.constant(first_step, tf.int32),
+            tf.constant(count, tf.int32),
+        )
+
+    def losses(self, parameters: Tensors, state: Tensors, ids: Any) -> tuple[Any, Tensors]:
+        """Read ids int32 [time + 1, streams]: nats of each next character [time, streams], and the state after."""
+        return self._forward(parameters, state, tf.constant(ids, tf.int32))
+
+    def logits(self, parameters: Tensors, state: Tensors, ids: Any) -> tuple[Any, Tensors]:
+        """Read ids int32 [time, streams]: logits [time, streams, V] and the state after."""
+        return self._logits(parameters, state, tf.constant(ids, tf.int32))
+
+    # one step ----------------------------------------------------------------
+
+    def gradients(
+        self, parameters: Tensors, state: Tensors, ids: Tensor, length: Tensor, step: Tensor, shard: int = 0
+    ) -> tuple[Tensor, Tensors, Tensors]:
+        """The loss, its gradient and the state after, for ids [seq_length + 1, streams] of which `length` count.
+
+        Loss: nats per character; the gradient is that of the mean over the characters that count.
+        """
+        weights = _Weights(self.options, self.cell, parameters)
+        streams, time = ids.shape[1], ids.shape[0] - 1
+        masks = self._dropout_masks(streams, step, shard)
+        sources = weights.sources(ids[:-1])
+        history, after = _forward_loop(weights, sources, state, masks, time)
+
+        top = _flat(history.outputs(masks, weights.layers - 1))  # [time*streams, units]
+        logits = _product(top, weights.output, (1,), (1,)) + weights.output_bias
+        counts = tf.cast(tf.range(time) < length, logits.dtype)
+        counts = tf.reshape(tf.repeat(counts[:, None], streams, 1), [-1]) / tf.cast(length * streams, logits.dtype)
+        highest = tf.reduce_max(logits, 1, keepdims=True)
+        powers = tf.exp(logits - highest)
+        total = tf.reduce_sum(powers, 1, keepdims=True)
+        targets = tf.one_hot(tf.reshape(ids[1:], [-1]), logits.shape[1], dtype=logits.dtype)
+        nats = tf.math.log(total)[:, 0] + highest[:, 0] - tf.reduce_sum(logits * targets, 1)
+        loss = tf.reduce_sum(nats * counts)
+
+        errors = (powers / total - targets) * counts[:, None]  # of the logits
+        gradient: Tensors = {}
+        rounded = tf.cast(errors, weights.dtype)
+        gradient["output.weights"] = _product(rounded, top, (0,), (0,))
+        gradient["output.bias"] = tf.reduce_sum(errors, 0)
+        top_error = tf.reshape(_product(rounded, weights.output), [time, streams, -1])
+        top_error = tf.transpose(top_error, [0, 2, 1])  # [time, units, streams]
+        if masks:
+            top_error *= masks[-1]
+
+        stacks = _backward_loop(weights, history, top_error, masks, time)
+        for layer, stack in enumerate(stacks):
+            inputs = sources if layer == 0 else history.outputs(masks, layer - 1)
+            gradient |= weights.layer_gradient(layer, stack, _flat(inputs), _flat(_loaded(history.hidden[layer])[:-1]))
+        if "embedding" in parameters:
+            gradient["embedding"] = weights.embedding_gradient(stacks[0], ids[:-1])
+        return loss, {name: gradient[name] for name in parameters}, after
+
+    def _dropout_masks(self, streams: int, step: Tensor, shard: int) -> list[Tensor]:
+        """One mask a layer, [units, streams], the same for all time steps of the piece (Gal and Ghahramani 2016)."""
+        if not self.options.dropout:
+            return []
+        masks = []
+        for layer in range(self.options.sizes.num_layers):
+            stream = (self.options.seed * 1_000_003 + layer * 65_537 + shard * 257 + 1) % 2**32
+            seed = tf.bitcast(step, tf.uint32) * np.uint32(0xC2B2AE3D) + np.uint32(stream)
+            shape = (self.options.sizes.rnn_size, streams)
+            masks.append(_materialised(_keep_mask(shape, self.options.dropout, seed, self.options.dtype)))
+        return masks
+
+    def _batch_gradients(
+        self, parameters: Tensors, state: Tensors, ids: Tensor, length: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensors, Tensors]:
+        shards = self.options.shards
+        if shards == 1:
+            return self.gradients(parameters, state, ids, length, step)
+        width = self.options.batch_size // shards
+        results = []
+        for shard in range(shards):
+            part = slice(shard * width, (shard + 1) * width)
+            mine = {name: tensor[:, part] for name, tensor in state.items()}
+            results.append(self.gradients(parameters, mine, ids[:, part], length, step, shard))
+        loss = sum(result[0] for result in results) / shards
+        gradient = {name: sum(result[1][name] for result in results) / shards for name in parameters}
+        after = {name: tf.concat([result[2][name] for result in results], 1) for name in state}
+        return loss, gradient, after
+
+    def _steps(
+        self,
+        parameters: Tensors,
+        moments: tuple[Tensors, Tensors],
+        state: Tensors,
+        updates: Tensor,
+        ids: Tensor,
+        lengths: Tensor,
+        fresh: Tensor,
+        rates: Tensor,
+        first_step: Tensor,
+        count: Tensor,
+    ) -> tuple[Tensors, tuple[Tensors, Tensors], Tensors, Tensor]:
+        def step(
+            k: Tensor, parameters: Tensors, moments: tuple[Tensors, Tensors], state: Tensors, losses: Tensor
+        ) -> Any:
+            start = 1 - tf.cast(_get(fresh, k), self.options.dtype)
+            state = {name: tensor * start for name, tensor in state.items()}
+            loss, gradient, state = self._batch_gradients(
+                parameters, state, _get(ids, k), _get(lengths, k), first_step + k
+            )
+            parameters, moments = self._adam(parameters, moments, gradient, _get(rates, k), updates + k + 1)
+            return k + 1, parameters, moments, state, _put(losses, loss, k)
+
+        losses = tf.zeros_like(rates)
+        return tf.while_loop(lambda k, *_: k < count, step, (tf.constant(0), parameters, moments, state, losses))[1:]
+
+    def _adam(
+        self, parameters: Tensors, moments: tuple[Tensors, Tensors], gradient: Tensors, rate: Tensor, update: Tensor
+    ) -> tuple[Tensors, tuple[Tensors, Tensors]]:
+        """Clip by the global norm (Pascanu, Mikolov, Bengio 2013), then Adam with decoupled weight decay (AdamW)."""
+        dtype = self.options.dtype
+        norm = tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gradient.values()]))
+        scale = tf.minimum(tf.constant(1, dtype), self.options.grad_clip / (norm + 1e-12))
+        count = tf.cast(update, dtype)
+        mean_unbias, square_unbias = 1 - ADAM_BETA1**count, 1 - ADAM_BETA2**count
+        new, means, squares = {}, {}, {}
+        for name, value in parameters.items():
+            g = gradient[name] * scale
+            means[name] = moments[0][name] * ADAM_BETA1 + g * (1 - ADAM_BETA1)
+            squares[name] = moments[1][name] * ADAM_BETA2 + g * g * (1 - ADAM_BETA2)
+            move = means[name] / mean_unbias / (tf.sqrt(squares[name] / square_unbias) + ADAM_EPSILON)
+            if self.options.weight_decay and not name.endswith("bias"):
+                move += self.options.weight_decay * value
+            new[name] = value - rate * move
+        return new, (means, squares)
+
+    # reading only --------------------------------------------------------------
+
+    def _score(self, parameters: Tensors, state: Tensors, ids: Tensor) -> tuple[Tensor, Tensors]:
+        weights = _Weights(self.options, self.cell, parameters)
+        time, streams = ids.shape
+        history, after = _forward_loop(weights, weights.sources(ids), state, [], time)
+        top = _flat(history.outputs([], weights.layers - 1))
+        logits = _product(top, weights.output, (1,), (1,)) + weights.output_bias
+        return tf.reshape(logits, [time, streams, -1]), after
+
+    def _losses(self, parameters: Tensors, state: Tensors, ids: Tensor) -> tuple[Tensor, Tensors]:
+        logits, after = self._score(parameters, state, ids[:-1])
+        targets = tf.one_hot(ids[1:], logits.shape[2], dtype=logits.dtype)
+        return tf.reduce_logsumexp(logits, 2) - tf.reduce_sum(logits * targets, 2), after
+
+
+def _flat(values: Tensor) -> Tensor:
+    """[time, units, streams] as [time * streams, units]."""
+    time, units, streams = values.shape
+    return tf.reshape(tf.transpose(values, [0, 2, 1]), [time * streams, units])
+
+
+class _Weights:
+    """The parameters as the products want them: rounded, and turned once for the way back."""
+
+    def __init__(self, options: KernelOptions, cell: Any, parameters: Tensors) -> None:
+        self.cell, self.dtype, self.parameters = cell, options.product_dtype, parameters
+        self.layers = options.sizes.num_layers
+        self.units, self.vocab_size = options.sizes.rnn_size, options.sizes.vocab_size
+        self.input = [self._round(f"layers.{layer}.input") for layer in range(self.layers)]
+        self.recurrent = [self._round(f"layers.{layer}.recurrent") for layer in range(self.layers)]
+        self.output = self._round("output.weights")  # [V, H]
+        self.output_bias = parameters["output.bias"]
+
+    def _round(self, name: str) -> Tensor:
+        return tf.cast(self.parameters[name], self.dtype)
+
+    def back(self, layer: int) -> tuple[Tensor, Tensor | None]:
+        """Turned recurrent and, except for the first layer, input weights, [H, gates*H]."""
+        recurrent = _materialised(tf.transpose(self.recurrent[layer]))
+        return recurrent, _materialised(tf.transpose(self.input[layer])) if layer else None
+
+    def sources(self, ids: Tensor) -> Tensor:
+        """What the first layer reads: embeddings or one-hot vectors, [time, D, streams]."""
+        if "embedding" in self.parameters:
+            rows = tf.gather(self._round("embedding"), ids)
+            return tf.transpose(rows, [0, 2, 1])
+        return tf.one_hot(ids, self.vocab_size, axis=1, dtype=self.dtype)
+
+    def preactivations(
+        self, layer: int, inputs: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """W x + b and R h (+ c), each [gates, H, streams]."""
+        shape = (self.cell.gates, self.units, inputs.shape[1])
+        from_input = _product(self.input[layer], inputs) + self.parameters[f"layers.{layer}.bias"]
+        from_hidden = _product(self.recurrent[layer], tf.cast(hidden, self.dtype))
+        if f"layers.{layer}.recurrent_bias" in self.parameters:
+            from_hidden += self.parameters[f"layers.{layer}.recurrent_bias"]
+        return tf.reshape(from_input, shape), tf.reshape(from_hidden, shape)
+
+    def layer_gradient(self, layer: int, stack: Tensor, inputs: Tensor, hidden: Tensor) -> Tensors:
+        """stack: errors of the pre-activations [time, rows, H, streams]; inputs, hidden: [time*streams, …]."""
+        name = f"layers.{layer}."
+        input_error, hidden_error = self._error(stack, self.cell.input_rows), self._error(stack, self.cell.recurrent_rows)
+        gradient = {
+            name + "input": _product(input_error, inputs),
+            name + "recurrent": _product(hidden_error, hidden),
+            name + "bias": _row_sums(input_error),
+        }
+        if name + "recurrent_bias" in self.parameters:
+            gradient[name + "recurrent_bias"] = _row_sums(hidden_error)
+        return gradient
+
+    def embedding_gradient(self, stack: Tensor, ids: Tensor) -> Tensor:
+        """Gradient of the look-up table [V, E]."""
+        error = self._error(stack, self.cell.input_rows)  # [gates*H, time*streams]
+        rows = _product(error, self.input[0], (0,), (0,))  # [time*streams, E]
+        return tf.math.unsorted_segment_sum(rows, tf.reshape(ids, [-1]), self.vocab_size)
+
+    def _error(self, stack: Tensor, rows: slice) -> Tensor:
+        """[gates*H, time*streams] of the stack's rows."""
+        part = tf.transpose(_loaded(stack)[:, rows], [1, 2, 0, 3])
+        return tf.reshape(part, [part.shape[0] * part.shape[1], -1])
+
+
+def _row_sums(values: Tensor) -> Tensor:
+    wide = tf.cast(values, tf.float32) if values.dtype == tf.bfloat16 else values
+    return tf.reduce_sum(wide, 1, keepdims=True)
+
+
+@dataclass
+class _History:
+    """What the forward loop leaves for the way back, a buffer a layer."""
+
+    kept: list[Tensor]  # [time, kept, H, streams]
+    hidden: list[Tensor]  # [time + 1, H, streams], the first is the state before
+    cells: list[Tensor | None]  # LSTM: the same of c
+
+    def outputs(self, masks: Sequence[Tensor], layer: int) -> Tensor:
+        """What layer hands upwards, dropout applied: [time, H, streams]."""
+        hidden = _loaded(self.hidden[layer])[1:]
+        return tf.cast(tf.cast(hidden, masks[layer].dtype) * masks[layer], hidden.dtype) if masks else hidden
+
+
+def _forward_loop(
+    weights: _Weights, sources: Tensor, state: Tensors, masks: Sequence[Tensor], time: int
+) -> tuple[_History, Tensors]:
+    cell, layers, dtype = weights.cell, range(weights.layers), weights.dtype
+    sources = _stored(sources)
+    streams, wide = sources.shape[2], state["h0"].dtype
+    shape = (weights.units, streams)
+
+    def buffers(count: int, kind: Any, first: Sequence[Tensor]) -> list[Tensor]:
+        empty = _stored(tf.zeros((count, *shape), kind))
+        return [_put(empty, tf.cast(tensor, kind), 0) for tensor in first]
+
+    with_cells = "c0" in state
+    memory = [tuple(state[f"{name}{layer}"] for name in ("h", "c")[: 1 + with_cells]) for layer in layers]
+    kept = [tf.zeros((time, cell.kept, *shape), wide) for _ in layers]
+    hidden = buffers(time + 1, dtype, [state[f"h{layer}"] for layer in layers])
+    cells = buffers(time + 1, wide, [state[f"c{layer}"] for layer in layers]) if with_cells else []
+
+    def step(t: Tensor, memory: Any, kept: Any, hidden: Any, cells: Any) -> Any:
+        memory, kept, hidden, cells = list(memory), list(kept), list(hidden), list(cells)
+        inputs = _get(sources, t)
+        for layer in layers:
+            before = weights.preactivations(layer, inputs, memory[layer][0])
+            gates, memory[layer] = cell.forward(*before, memory[layer])
+            output = _materialised(tf.cast(memory[layer][0], dtype))
+            if cell.kept:
+                kept[layer] = _put(kept[layer], gates, t)
+            hidden[layer] = _put(hidden[layer], output, t + 1)
+            if with_cells:
+                cells[layer] = _put(cells[layer], memory[layer][1], t + 1)
+            inputs = tf.cast(memory[layer][0] * masks[layer], dtype) if masks else output
+        return t + 1, memory, kept, hidden, cells
+
+    _, memory, kept, hidden, cells = tf.while_loop(
+        lambda t, *_: t < time, step, (tf.constant(0), memory, kept, hidden, cells)
+    )
+    after = {f"{name}{layer}": tensor for layer in layers for name, tensor in zip("hc", memory[layer], strict=False)}
+    return _History(kept, hidden, cells if with_cells else [None] * weights.layers), after
+
+
+def _backward_loop(
+    weights: _Weights, history: _History, top_error: Tensor, masks: Sequence[Tensor], time: int
+) -> list[Tensor]:
+    """The errors of all pre-activations, for each layer [time, rows, H, streams]."""
+    cell, layers = weights.cell, range(weights.layers)
+    wide = top_error.dtype
+    factors = [
+        tuple(
+            _materialised(factor)
+            for factor in cell.multipliers(
+                history.kept[layer], tf.cast(_loaded(history.hidden[layer]), wide), history.cells[layer]
+            )
+        )
+        for layer in layers
+    ]
+    back = [weights.back(layer) for layer in layers]
+    rows = factors[0][0].shape[1]
+    shape = top_error.shape[1:]
+    errors = [tf.zeros(shape, wide) for _ in layers]
+    carried = [tuple(tf.zeros(shape, wide) for _ in range(cell.carried)) for _ in layers]
+    stacks = [_stored(tf.zeros((time, rows, *shape), weights.dtype)) for _ in layers]
+
+    def flat(stack: Tensor, part: slice) -> Tensor:
+        return tf.reshape(stack[part], [-1, shape[1]])
+
+    def step(k: Tensor, errors: Any, carried: Any, stacks: Any) -> Any:
+        errors, carried, stacks = list(errors), list(carried), list(stacks)
+        t = time - 1 - k
+        from_above = _get(top_error, t)
+        for layer in reversed(layers):
+            now = tuple(_get(factor, t) for factor in factors[layer])
+            stack, carried[layer] = cell.backward(errors[layer] + from_above, carried[layer], now)
+            stack = _materialised(tf.cast(stack, weights.dtype))
+            stacks[layer] = _put(stacks[layer], stack, t)
+            recurrent, inputs = back[layer]
+            errors[layer] = _product(recurrent, flat(stack, cell.recurrent_rows))
+            if inputs is not None:
+                from_above = _product(inputs, flat(stack, cell.input_rows))
+                if masks:
+                    from_above *= masks[layer - 1]
+        return k + 1, errors, carried, stacks
+
+    return list(tf.while_loop(lambda k, *_: k < time, step, (tf.constant(0), errors, carried, stacks))[3])
