@@ -9,9 +9,10 @@ import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from charrnn.text.ids_file import Facts, complete_or_absent
 from charrnn.text.report import TextReport, report
 from charrnn.text.source import normalise, open_source, read_pieces
 from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary, commonest
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["Corpus", "Part", "TextReport", "ingest", "normalise"]
 
@@ -181,14 +185,17 @@ def ingest(
             vocabulary = _vocabulary(source, counts, vocabulary, max_vocab, whitelist)
         facts = _facts(counts, vocabulary, sha256, before.st_size)
         told.first_pass_done = True
-        with complete_or_absent(ids_path) as output:
-            output.write(ids_file.header(facts))
-            file.seek(0)
-            written = _write_ids(source, file, chunk_bytes, vocabulary, output, told)
-            after = os.fstat(file.fileno())
-            touched = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-            if touched or written != facts.characters:
-                raise InvalidCorpus(f"{source} was changed while it was read; try again when nothing writes to it")
+        file.seek(0)
+        try:
+            with complete_or_absent(ids_path) as output:
+                output.write(ids_file.header(facts))
+                written = _write_ids(source, file, chunk_bytes, vocabulary, output, told)
+                after = os.fstat(file.fileno())
+                touched = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+                if touched or written != facts.characters:
+                    raise InvalidCorpus(f"{source} was changed while it was read; try again when nothing writes to it")
+        except OSError as error:
+            raise InvalidCorpus(f"the ids of {source} cannot be written to {ids_path}: {error.strerror}") from error
     return Corpus.open(ids_path)
 
 
@@ -211,12 +218,13 @@ def _count(path: Path, file: BinaryIO, chunk_bytes: int, told: _Progress) -> tup
     counts = np.zeros(CODE_POINTS, dtype=np.int64)
     pairs = np.zeros((256, 256), dtype=np.int64)
     for piece in read_pieces(path, file, chunk_bytes=chunk_bytes, digest=digest):
-        if isinstance(piece, bytes) and len(piece) >= 1 << 16:
-            # Two bytes at a time: NumPy counts numbers one by one, and 65,536 counters still lie in the cache.
-            pairs += np.bincount(np.frombuffer(piece, "u2", len(piece) // 2), minlength=1 << 16).reshape(256, 256)
-            piece = piece[len(piece) // 2 * 2 :]
-        found = np.bincount(np.frombuffer(piece, "u1") if isinstance(piece, bytes) else piece)
-        counts[: len(found)] += found
+        if isinstance(piece, bytes):
+            # Two at a time: to count takes as long for a pair as for one, and 65,536 counters still lie in the cache.
+            np.add.at(pairs.reshape(-1), np.frombuffer(piece, "u2", len(piece) // 2).astype(np.intp), 1)
+            if len(piece) % 2:
+                counts[piece[-1]] += 1
+        else:
+            np.add.at(counts, piece.astype(np.intp), 1)
         told()
     counts[:256] += pairs.sum(axis=0) + pairs.sum(axis=1)
     if not counts.any():
@@ -265,12 +273,23 @@ def _write_ids(
     table = vocabulary.table.astype(id_type)
     ascii_table = table[:256].tobytes() if id_type.itemsize == 1 else None
     characters = 0
-    for piece in read_pieces(path, file, chunk_bytes=chunk_bytes):
-        if isinstance(piece, bytes) and ascii_table is not None:
-            output.write(piece.translate(ascii_table))
-        else:
-            codes = np.frombuffer(piece, "u1") if isinstance(piece, bytes) else piece
-            output.write(np.take(table, codes, mode="wrap").data)
-        characters += len(piece)
-        told()
+
+    def write(ids: Buffer) -> None:
+        output.write(ids)
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="charrnn-write") as writer:
+        writing: Future[None] | None = None
+        for piece in read_pieces(path, file, chunk_bytes=chunk_bytes):
+            ids: Buffer
+            if isinstance(piece, bytes) and ascii_table is not None:
+                ids = piece.translate(ascii_table)
+            else:
+                ids = np.take(table, np.frombuffer(piece, "u1") if isinstance(piece, bytes) else piece, mode="wrap")
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(write, ids)
+            characters += len(piece)
+            told()
+        if writing is not None:
+            writing.result()
     return characters

@@ -7,9 +7,10 @@ character) and one metadata key, `charrnn`, with JSON. It does not know where id
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,11 @@ def header(facts: Facts) -> bytes:
 @contextlib.contextmanager
 def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
     """A file to write beside `path`, that takes its place once it is complete and on the disk, and else is removed."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    partial = Path(name)
+    _remove_abandoned(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with partial.open("xb") as file:
+            _lock(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -88,6 +90,25 @@ def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what a process left behind that was killed while it wrote `path`: its lock ended with it."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            if _lock(file):
+                partial.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Whether this process now holds the file's lock; False where another does or files have none."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def open_mapped(path: Path) -> tuple[Facts, NDArray[Any]]:

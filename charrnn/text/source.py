@@ -143,6 +143,7 @@ def _nul(path: Path, file: BinaryIO, offset: int) -> InvalidCorpus:
 
 def _not_utf8(path: Path, file: BinaryIO, offset: int) -> InvalidCorpus:
     start, here = _sample(file, 0), _sample(file, offset)
+    around = _sample(file, max(0, offset - _SAMPLE_BYTES // 2))
     place = f"at byte {offset:,} (line {_line(file, offset):,})"
     if hint := _container(start):
         return InvalidCorpus(f"{path} is not UTF-8 {place}{hint}")
@@ -150,7 +151,7 @@ def _not_utf8(path: Path, file: BinaryIO, offset: int) -> InvalidCorpus:
         return _wrong_encoding(path, offset, f"is not UTF-8 {place} and looks like {encoding}", encoding)
     if _ends_within_a_character(here):
         return InvalidCorpus(f"{path} ends in the middle of a character {place}: is the file complete?")
-    if _looks_like_windows_1252(here):
+    if _looks_like_windows_1252(around):
         return _wrong_encoding(path, offset, f"is not UTF-8 {place} and looks like Windows-1252", "WINDOWS-1252")
     shown = " ".join(f"{byte:02X}" for byte in here[:4])
     return InvalidCorpus(f"{path} is not UTF-8 {place}: {shown} is no character; mend it there or save it as UTF-8")
@@ -185,8 +186,11 @@ def _utf16_without_mark(start: bytes) -> str | None:
     sample = np.frombuffer(start[: len(start) // 2 * 2], dtype=np.uint8)
     high_bytes = sample < 0x09  # of Latin, Greek, Cyrillic, Hebrew, Arabic …; in text of 8 bits they do not occur
     even, odd = int(high_bytes[0::2].sum()), int(high_bytes[1::2].sum())
-    if max(even, odd) < max(1, len(sample) // 200) or min(even, odd) > max(even, odd) // 20:
+    most, least = max(even, odd), min(even, odd)
+    if most < max(2, len(sample) // 200) or least > most // 20:
         return None
+    if most < len(sample) // 4 and int((sample >= 0x80).sum()) < len(sample) // 5:
+        return None  # letters of 8 bits with some NULs between them
     encoding = "UTF-16LE" if odd > even else "UTF-16BE"
     text = sample.tobytes().decode("utf-16-le" if odd > even else "utf-16-be", "replace")
     readable = sum(character.isprintable() or character in "\r\n\t" for character in text)
@@ -202,9 +206,9 @@ def _ends_within_a_character(here: bytes) -> bool:
     return False
 
 
-def _looks_like_windows_1252(here: bytes) -> bool:
+def _looks_like_windows_1252(around: bytes) -> bool:
     """Lone bytes above 127 among ASCII, as Western European text has them; not long runs, as other scripts have."""
-    high = np.frombuffer(here, dtype=np.uint8) >= 0x80
-    undefined = sum(here.count(bytes([byte])) for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
-    valid = sum(character >= "\x80" and character != "\ufffd" for character in here.decode("utf-8", "replace"))
-    return not undefined and valid == 0 and int(high.sum()) <= 0.25 * len(here) + 1
+    high = np.frombuffer(around, dtype=np.uint8) >= 0x80
+    undefined = sum(around.count(bytes([byte])) for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
+    valid = sum(character >= "\x80" and character != "\ufffd" for character in around.decode("utf-8", "replace"))
+    return not undefined and valid == 0 and int(high.sum()) <= 0.25 * len(around) + 1
