@@ -49,7 +49,7 @@ def train(
 
         return run(
             Path(source),
-            TrainingOptions(**options),
+            TrainingOptions.parse(options, files=True),
             output=None if output is None else Path(output),
             resume=resume,
             force=force,

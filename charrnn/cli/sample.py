@@ -86,7 +86,7 @@ def option_parameters() -> Iterator[inspect.Parameter]:
     types = get_type_hints(SamplingOptions)
     types["stop"] = str
     for field in dataclasses.fields(SamplingOptions):
-        default = f" [default: {field.default}]" if field.default else ""
+        default = f" (default: {field.default})" if field.default else ""
         yield parameter(field.name, types[field.name], help=field.metadata["description"] + default)
     for alias, name in SAMPLING_ALIASES.items():
         yield parameter(alias, types[name], hidden=True)

@@ -39,7 +39,7 @@ def value_type(annotation: Any) -> tuple[type, tuple[str, ...]]:
         return value_type(get_args(annotation)[0])
     if origin is Literal:
         return str, get_args(annotation)
-    return (annotation if annotation in (int, float) else str), ()
+    return (annotation if annotation in (int, float, bool) else str), ()
 
 
 def with_options(command: Callable[..., None], options: Iterable[inspect.Parameter]) -> Callable[..., None]:

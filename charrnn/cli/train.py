@@ -16,7 +16,7 @@ import typer
 
 from charrnn.cli.model_path import MODEL_IN_FOLDER
 from charrnn.cli.spelling import parameter, with_options
-from charrnn.network.options import TrainingOptions
+from charrnn.network.options import ALIASES, TrainingOptions
 
 app = typer.Typer(add_completion=False)
 
@@ -35,7 +35,7 @@ and every value is used exactly as given; --name NAME saves model/NAME/model.saf
 """
 
 PANELS = {
-    "Budget": ("minutes", "max_steps", "max_epochs"),
+    "Budget": ("minutes", "max_steps", "max_epochs", "until_stopped"),
     "Network": ("cell", "num_layers", "rnn_size", "embedding_size"),
     "Learning": (
         *("batch_size", "seq_length", "learning_rate", "schedule", "warmup_steps"),
@@ -45,24 +45,17 @@ PANELS = {
     "Reports": ("save_every", "log_every", "validate_every", "sample_every"),
 }
 
-# What older scripts call an option, and how its value is read. TrainingOptions converts them.
-CLASSIC: dict[str, type] = {
-    "num_seqs": int,
-    "num_steps": int,
-    "lstm_size": int,
-    "use_embedding": str,
-    "train_keep_prob": float,
-    "whitelist_file": str,
-    "save_every_n": int,
-    "log_every_n": int,
-}
+# Older names whose values look different from those of the option they stand for.
+OLDER_VALUES: dict[str, type] = {"use_embedding": str, "whitelist_file": str}
 
 
 def train(
     file: Annotated[str | None, typer.Argument(help="The text to learn: a UTF-8 file of any size.")] = None,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="Where to save the model. [default: FILE's name with .safetensors, here]"),
+        typer.Option(
+            "-o", "--output", help="Where to save the model (default: FILE's name with .safetensors, in this folder)."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a model and checkpoint that are there.")] = False,
@@ -86,14 +79,13 @@ def train(
         raise typer.BadParameter("name the text to learn", param_hint="FILE")
     model_path = output_path(Path(source), output, name, classic=input_file is not None)
     given = {option: value for option, value in options.items() if value is not None}
-    if input_file is not None or name is not None or CLASSIC.keys() & given.keys():
+    if input_file is not None or name is not None or ALIASES.keys() & given.keys():
         given = {"schedule": "constant", "warmup_steps": 0, **given}
     # someone who says how often to log wants every line
     every = 0.0 if {"log_every", "log_every_n"} & given.keys() else PLAIN_LINE_EVERY
+    wanted = TrainingOptions.parse(given, files=True)
     with live_display(True, every=every) as show:
-        model = run(
-            Path(source), TrainingOptions(**given), output=model_path, resume=resume, force=force, callback=show
-        )
+        model = run(Path(source), wanted, output=model_path, resume=resume, force=force, callback=show)
     if model.finished:
         print(f"the model is in {model_path}; write with it: {command('sample', str(model_path))}")
         return
@@ -102,7 +94,7 @@ def train(
 
 
 def output_path(source: Path, output: str | None, name: str | None, *, classic: bool) -> Path:
-    """Where the model goes: -o, or model/NAME/model.safetensors as older scripts expect, or beside nothing, here."""
+    """Where the model goes: to -o, to model/NAME/model.safetensors as older scripts expect, or into this folder."""
     if output is not None:
         if name is not None:
             raise typer.BadParameter("--name and -o both say where the model goes: give one", param_hint="--name")
@@ -126,13 +118,14 @@ def command(*words: str) -> str:
 
 def option_parameters() -> Iterator[inspect.Parameter]:
     """One parameter for each field of TrainingOptions, then the names that older scripts use, hidden."""
+    fields = TrainingOptions.model_fields
     panels = {name: panel for panel, names in PANELS.items() for name in names}
-    for name, field in TrainingOptions.model_fields.items():
-        default = "chosen from the text and the budget" if field.default is None else field.default
-        help = f"{field.description or ''} [default: {default}]".strip()
-        yield parameter(name, field.annotation, help=help, panel=panels.get(name, "More"))
-    for name, kind in CLASSIC.items():
-        yield parameter(name, kind, hidden=True)
+    for name in sorted(fields, key=lambda name: [*panels].index(name) if name in panels else len(panels)):
+        default = fields[name].default
+        help = f"{fields[name].description}" + ("" if default in (None, False) else f" (default: {default})")
+        yield parameter(name, fields[name].annotation, help=help, panel=panels.get(name, "More"))
+    for alias, name in ALIASES.items():
+        yield parameter(alias, OLDER_VALUES.get(alias, fields[name].annotation), hidden=True)
 
 
 app.command(epilog=HOW_DEFAULTS_ARE_CHOSEN)(with_options(train, option_parameters()))
