@@ -122,7 +122,7 @@ def option_parameters() -> Iterator[inspect.Parameter]:
     panels = {name: panel for panel, names in PANELS.items() for name in names}
     for name in sorted(fields, key=lambda name: [*panels].index(name) if name in panels else len(panels)):
         default = fields[name].default
-        help = f"{fields[name].description}" + ("" if default in (None, False) else f" (default: {default})")
+        help = f"{fields[name].description}" + ("" if default is None or default is False else f" (default: {default})")
         yield parameter(name, fields[name].annotation, help=help, panel=panels.get(name, "More"))
     for alias, name in ALIASES.items():
         yield parameter(alias, OLDER_VALUES.get(alias, fields[name].annotation), hidden=True)
