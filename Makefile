@@ -23,7 +23,6 @@ test: lint
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
 bench: $(INSTALLED)

@@ -14,6 +14,7 @@ import pytest
 import charrnn
 from charrnn.network.model import Model
 from charrnn.text.vocabulary import Vocabulary
+from tests.command_line import error, output, run, variables, words
 
 CHARACTERS = " etaoinshrdlucmfwygpbvk\nABCDEFGHIJKLMNOPQRSTUVWXYZ.,:;'!?"
 
@@ -39,42 +40,6 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     model.save(path)
     return path
-
-
-def run(
-    *arguments: str | Path, cwd: Path | None = None, environment: dict[str, str] | None = None, timeout: float = 60
-) -> subprocess.CompletedProcess[str]:
-    """`charrnn ARGUMENTS` in a process of its own, output read as UTF-8."""
-    package = str(Path(charrnn.__file__).parent.parent)
-    variables = {**os.environ, "PYTHONPATH": package, "COLUMNS": "120", **(environment or {})}
-    command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=variables,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=timeout,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def output(*arguments: str | Path, cwd: Path | None = None, timeout: float = 60) -> str:
-    """What a command that succeeds prints."""
-    result = run(*arguments, cwd=cwd, timeout=timeout)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def error(*arguments: str | Path, code: int = 1, cwd: Path | None = None) -> str:
-    """The one line with which a command fails."""
-    result = run(*arguments, cwd=cwd)
-    assert result.returncode == code, result.stdout + result.stderr
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 # -- charrnn ------------------------------------------------------------------------------------------------------
@@ -169,15 +134,15 @@ def test_sample_starts_without_what_only_training_needs(model_path: Path) -> Non
         "import sys\nfrom charrnn.cli import main\nassert main(sys.argv[1:]) == 0\n"
         "print([name for name in ('tensorflow', 'pydantic', 'rich', 'IPython') if name in sys.modules])"
     )
-    words = [sys.executable, "-c", code, "sample", str(model_path), "--length", "10", "--seed", "1", "--top-p", "0.9"]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    command = [sys.executable, "-c", code, "sample", str(model_path), "--length", "10", "--seed", "1", "--top-p", "0.9"]
+    result = subprocess.run(command, env=variables(), capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.endswith("\n[]\n")
 
 
 def test_a_reader_that_leaves_ends_sample_without_a_word(model_path: Path) -> None:
     read, written = os.pipe()
-    words = [sys.executable, "-m", "charrnn", "sample", str(model_path), "--length", "100000"]
-    with subprocess.Popen(words, stdout=written, stderr=subprocess.PIPE) as process:
+    command = words("sample", model_path, "--length", "100000")
+    with subprocess.Popen(command, env=variables(), stdout=written, stderr=subprocess.PIPE) as process:
         os.close(written)
         assert os.read(read, 5)
         os.close(read)
@@ -187,8 +152,8 @@ def test_a_reader_that_leaves_ends_sample_without_a_word(model_path: Path) -> No
 
 
 def test_text_appears_while_it_is_written(model_path: Path) -> None:
-    words = [sys.executable, "-m", "charrnn", "sample", str(model_path), "--length", "10000000", "--prompt", "A"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command = words("sample", model_path, "--length", "10000000", "--prompt", "A")
+    with subprocess.Popen(command, env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.read(2000).startswith(b"A")
         assert process.poll() is None

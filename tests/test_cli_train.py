@@ -7,12 +7,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import charrnn
+from tests.command_line import error, output, run, variables, words
 
 # long enough to hold some of it out, easy enough to learn something of it in seconds
 VERSE = "A small boat rocks beside the quiet pier,\nand counts the lamps that wake along the shore.\n"
@@ -24,41 +24,6 @@ def text(tmp_path: Path) -> Path:
     path = tmp_path / "verse.txt"
     path.write_text("".join(f"{number} {VERSE}" for number in range(800)), encoding="utf-8")
     return path
-
-
-def words(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "charrnn", *map(str, arguments)]
-
-
-def variables() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(charrnn.__file__).parent.parent), "COLUMNS": "120"}
-
-
-def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words(*arguments),
-        cwd=cwd,
-        env=variables(),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def output(*arguments: str | Path, cwd: Path) -> str:
-    result = run(*arguments, cwd=cwd)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def error(*arguments: str | Path, cwd: Path, code: int = 1) -> str:
-    result = run(*arguments, cwd=cwd)
-    assert result.returncode == code, result.stdout + result.stderr
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 def inspected(path: Path, *, cwd: Path) -> dict[str, object]:
@@ -140,7 +105,7 @@ def test_a_terminal_shows_it_live(text: Path) -> None:
     process = subprocess.Popen(
         words("train", text, "-o", "m.safetensors", *SMALL, "--max-steps", "300", "--log-every", "20"),
         cwd=text.parent,
-        env={**variables(), "TERM": "xterm-256color"},
+        env=variables(TERM="xterm-256color"),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

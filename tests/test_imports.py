@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
+from tests.command_line import variables
 
 PACKAGE = Path(charrnn.__file__).parent
 
@@ -24,7 +25,9 @@ EVERYBODY = {"charrnn", "charrnn.errors", "charrnn.events"}
 
 
 def run_python(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=variables(), capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
+from tests.command_line import output, variables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,9 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False
+        command, cwd=folder, env=variables(), capture_output=True, encoding="utf-8", timeout=300, check=False
     )
     assert result.returncode == 0, f"{command[-1]}\n{result.stdout}\n{result.stderr}"
     return result.stdout
@@ -78,9 +77,7 @@ def test_everything_else_a_reader_is_told_to_type_exists() -> None:
 def test_every_option_in_the_readme_exists() -> None:
     from charrnn.cli import COMMANDS
 
-    help_texts = "".join(
-        run([sys.executable, "-m", "charrnn", command, "--help"], ROOT) for command in (*COMMANDS, "--version")
-    )
+    help_texts = "".join(output(command, "--help") for command in COMMANDS)
     table = [line for line in README.splitlines() if line.startswith("| `--")]
     for option in re.findall(r"`(--[a-z-]+)`", "\n".join(table)):
         assert option in help_texts
