@@ -67,14 +67,17 @@ def write(prompt: str, pieces: Iterable[str]) -> None:
     out = sys.stdout
     out.write(prompt)
     shown = time.monotonic()
-    for piece in pieces:
-        out.write(piece)
-        now = time.monotonic()
-        if now - shown > SHOW_EVERY:
-            out.flush()
-            shown = now
-    out.write("\n")
-    out.flush()
+    try:
+        for piece in pieces:
+            out.write(piece)
+            now = time.monotonic()
+            if now - shown > SHOW_EVERY:
+                out.flush()
+                shown = now
+    except KeyboardInterrupt:
+        print(flush=True)
+        raise
+    print(flush=True)
 
 
 def note(text: str) -> None:

@@ -14,13 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli import INTERRUPTED
 from charrnn.cli.model_path import MODEL_IN_FOLDER
 from charrnn.cli.spelling import parameter, with_options
 from charrnn.network.options import ALIASES, TrainingOptions
 
 app = typer.Typer(add_completion=False)
-
-INTERRUPTED = 130
 
 HOW_DEFAULTS_ARE_CHOSEN = """
 How defaults are chosen: whoever sets nothing gets the best model that three minutes of two processor cores can buy.
