@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -151,13 +152,17 @@ def test_a_reader_that_leaves_ends_sample_without_a_word(model_path: Path) -> No
     assert process.returncode != 0
 
 
-def test_text_appears_while_it_is_written(model_path: Path) -> None:
+def test_text_appears_while_it_is_written_and_ctrl_c_ends_it_quietly(model_path: Path) -> None:
     command = words("sample", model_path, "--length", "10000000", "--prompt", "A")
     with subprocess.Popen(command, env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.read(2000).startswith(b"A")
         assert process.poll() is None
-        process.kill()
+        process.send_signal(signal.SIGINT)
+        rest, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert rest.endswith(b"\n")
+    assert b"Traceback" not in complaints
 
 
 def test_a_folder_stands_for_the_model_in_it(model_path: Path, tmp_path: Path) -> None:
