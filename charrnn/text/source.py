@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 # ASCII only, as it lies in the file; or code points, uint32 [characters].
 Piece: TypeAlias = bytes | NDArray[np.uint32]
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = "\ufeff"
 _WIDE_MARKS = (  # the longer ones first: UTF-32 in little-endian begins like UTF-16
     (b"\xff\xfe\x00\x00", "UTF-32LE"),
     (b"\x00\x00\xfe\xff", "UTF-32BE"),
     (b"\xff\xfe", "UTF-16LE"),
     (b"\xfe\xff", "UTF-16BE"),
 )
+_LONGEST_MARK = 4  # bytes
 _CONTAINERS = (
     (b"PK\x03\x04", "a ZIP container, as .docx, .odt and .epub are: save it as plain text"),
     (b"%PDF", "a PDF: save it as plain text"),
@@ -44,7 +45,7 @@ _SAMPLE_BYTES = 1 << 16
 
 def normalise(text: str) -> str:
     """The text as a corpus holds it: without a leading byte order mark, and with LF where CRLF was."""
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+    return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n")
 
 
 def open_source(path: Path) -> BinaryIO:
@@ -73,16 +74,35 @@ def read_pieces(path: Path, file: BinaryIO, *, chunk_bytes: int, digest: _Hash |
         if offset == 0:
             _refuse_wide_marks(path, chunk)
         nul = chunk.find(b"\0")
-        if chunk.isascii() and nul < 0:
-            yield chunk.replace(b"\r\n", b"\n") if b"\r" in chunk else chunk
-            continue
         try:
-            text = (chunk if nul < 0 else chunk[:nul]).decode()
-        except UnicodeDecodeError as error:
-            raise _not_utf8(path, file, offset + error.start) from None
+            piece = _piece(chunk if nul < 0 else chunk[:nul], first=offset == 0)
+        except UnicodeDecodeError:
+            raise _not_utf8(path, offset + _first_wrong_byte(chunk)) from None
         if nul >= 0:
-            raise _nul(path, file, offset + nul)
-        yield code_points(normalise(text) if offset == 0 else text.replace("\r\n", "\n"))
+            raise _nul(path, offset + nul)
+        yield piece
+
+
+def _piece(chunk: bytes, *, first: bool) -> Piece:
+    if first:
+        chunk = chunk.removeprefix(BYTE_ORDER_MARK.encode())
+    lines = _without_crlf(chunk) if b"\r" in chunk else chunk
+    return lines if lines.isascii() else code_points(lines.decode())
+
+
+def _without_crlf(chunk: bytes) -> bytes:
+    """What `chunk.replace(b"\\r\\n", b"\\n")` gives, in half of its time for a text of many lines."""
+    codes = np.frombuffer(chunk, dtype=np.uint8)
+    dropped = (codes[:-1] == 0x0D) & (codes[1:] == 0x0A)
+    return bytes(codes[:-1][~dropped].data) + chunk[-1:]
+
+
+def _first_wrong_byte(chunk: bytes) -> int:
+    try:
+        chunk.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(chunk)
 
 
 def _read_ahead(file: BinaryIO, chunk_bytes: int, digest: _Hash | None) -> Iterator[bytes]:
@@ -107,7 +127,7 @@ def _whole_characters(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     rest = b""
     for chunk in chunks:
         joined = rest + chunk if rest else chunk
-        cut = 0 if offset == 0 and len(joined) < len(BYTE_ORDER_MARK) + 1 else _last_edge(joined)
+        cut = 0 if offset == 0 and len(joined) < _LONGEST_MARK else _last_edge(joined)
         rest = joined[cut:]
         if cut:
             yield offset, joined[:cut]
@@ -134,17 +154,17 @@ def _refuse_wide_marks(path: Path, start: bytes) -> None:
             raise _wrong_encoding(path, 0, f"begins with the byte order mark of {encoding}", encoding)
 
 
-def _nul(path: Path, file: BinaryIO, offset: int) -> InvalidCorpus:
-    start = _sample(file, 0)
+def _nul(path: Path, offset: int) -> InvalidCorpus:
+    start = _sample(path, 0)
     if encoding := _utf16_without_mark(start):
         return _wrong_encoding(path, offset, f"has a NUL at byte {offset:,} and looks like {encoding}", encoding)
     return InvalidCorpus(f"{path} has a NUL at byte {offset:,}{_container(start)}; a corpus is plain text in UTF-8")
 
 
-def _not_utf8(path: Path, file: BinaryIO, offset: int) -> InvalidCorpus:
-    start, here = _sample(file, 0), _sample(file, offset)
-    around = _sample(file, max(0, offset - _SAMPLE_BYTES // 2))
-    place = f"at byte {offset:,} (line {_line(file, offset):,})"
+def _not_utf8(path: Path, offset: int) -> InvalidCorpus:
+    start, here = _sample(path, 0), _sample(path, offset)
+    around = _sample(path, max(0, offset - _SAMPLE_BYTES // 2))
+    place = f"at byte {offset:,} (line {_line(path, offset):,})"
     if hint := _container(start):
         return InvalidCorpus(f"{path} is not UTF-8 {place}{hint}")
     if encoding := _utf16_without_mark(start):
@@ -162,18 +182,19 @@ def _wrong_encoding(path: Path, offset: int, what: str, encoding: str) -> Invali
     return InvalidCorpus(f"{path} {what}{place}; save it as UTF-8, for example: iconv -f {encoding} -t UTF-8")
 
 
-def _sample(file: BinaryIO, offset: int) -> bytes:
-    file.seek(offset)
-    return file.read(_SAMPLE_BYTES)
+def _sample(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:  # not the one being read, whose position belongs to the reading thread
+        file.seek(offset)
+        return file.read(_SAMPLE_BYTES)
 
 
-def _line(file: BinaryIO, offset: int) -> int:
+def _line(path: Path, offset: int) -> int:
     """The line, counted from 1, that holds the byte at `offset`."""
-    file.seek(0)
     lines, left = 1, offset
-    while left > 0 and (chunk := file.read(min(left, 1 << 20))):
-        lines += chunk.count(b"\n")
-        left -= len(chunk)
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+            lines += chunk.count(b"\n")
+            left -= len(chunk)
     return lines
 
 

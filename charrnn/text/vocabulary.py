@@ -23,7 +23,11 @@ _FIRST_SURROGATE, _LAST_SURROGATE = 0xD800, 0xDFFF
 
 def code_points(text: str) -> NDArray[np.uint32]:
     """The code points of a text: uint32 [characters], read-only. Lone surrogates are code points too."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    if not text:
+        return np.empty(0, dtype=np.uint32)
+    codes = np.array([text]).view(np.uint32)  # NumPy's strings are code points, and this copy is its quickest
+    codes.flags.writeable = False
+    return codes
 
 
 class Vocabulary:
@@ -96,7 +100,7 @@ class Vocabulary:
         if lowest < 0 or highest >= len(self):
             wrong = lowest if lowest < 0 else highest
             raise ValueError(f"id {wrong} does not exist; this vocabulary has the ids 0 to {len(self) - 1}")
-        return str(self._codes[array.ravel()].tobytes(), "utf-32-le")
+        return str(self._codes[array.ravel()].astype("<u4", copy=False).tobytes(), "utf-32-le")
 
     def unknown_in(self, text: str) -> str:
         """The distinct characters of a text that the vocabulary does not hold, in the order of their appearance."""
