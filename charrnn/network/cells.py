@@ -124,9 +124,7 @@ def _uniform(shape: tuple[int, ...], bound: float, seed: int, stream: int) -> ND
 def zero_state(cell: str, sizes: Sizes, batch: int, dtype: Any = np.float32) -> State:
     """The state before anything was read."""
     arrays = 2 if cell == "lstm" else 1
-    return [
-        tuple(np.zeros((batch, sizes.rnn_size), dtype) for _ in range(arrays)) for _ in range(sizes.num_layers)
-    ]
+    return [tuple(np.zeros((batch, sizes.rnn_size), dtype) for _ in range(arrays)) for _ in range(sizes.num_layers)]
 
 
 def sizes_of(weights: Weights) -> Sizes:
@@ -137,9 +135,7 @@ def sizes_of(weights: Weights) -> Sizes:
     return Sizes(vocab, embedding, units, layers)
 
 
-def forward(
-    weights: Weights, cell: str, ids: Array, state: State | None = None, report: bool = False
-) -> Output:
+def forward(weights: Weights, cell: str, ids: Array, state: State | None = None, report: bool = False) -> Output:
     """Read `ids` (int [batch, time]) from `state` (None: zero) and return logits, the state after, and a report.
 
     Computes in the dtype of the weights. Raises ValueError for an id outside of the vocabulary.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What each character of a text cost: an array of nats, the first character's not known, nor unknown ones' (NaN)."""
+    """What each character of a text cost: an array of nats. NaN: the first character's, and unknown ones'."""
 
     characters: str
     nats: NDArray[np.float64]  # [characters]
@@ -157,7 +156,7 @@ def evaluate_windows(weights: Weights, cell: str, ids: Ids, window: int = WINDOW
 
 
 def score_ids(weights: Weights, cell: str, ids: Ids) -> NDArray[np.float64]:
-    """Nats of every character, float64 [characters]; NaN for the first, which nothing comes before, and unknown ones."""
+    """Nats of every character, float64 [characters]; NaN for unknown ones and the first, which nothing comes before."""
     sizes, state = sizes_of(weights), None
     result = np.full(len(ids), np.nan)
     for at in _steps(len(ids) - 1, 1, sizes):
@@ -174,10 +173,10 @@ def _steps(length: int, batch: int, sizes: Sizes) -> Sequence[range]:
     return [range(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def evaluate_file(
-    weights: Weights, cell: str, vocabulary: Vocabulary, path: str | os.PathLike[str]
-) -> Evaluation:
+def evaluate_file(weights: Weights, cell: str, vocabulary: Vocabulary, path: str | os.PathLike[str]) -> Evaluation:
     """Score a UTF-8 text file. Its ids go to a temporary folder. Raises InvalidCorpus."""
+    import tempfile  # here, because writing should not wait for it
+
     from charrnn.text.corpus import ingest
 
     with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:

@@ -57,11 +57,11 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write beside, flush to the disk, rename over. Raises OSError, and then nothing has changed."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
-        with open(beside, "xb") as file:
+        with beside.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -93,10 +93,7 @@ def read_tensors(
     import safetensors.numpy
 
     source = Path(path)
-    data = _read(source)
-    header = _header(source, data)
-    metadata = _metadata(source, header)
-    _check_tensors(source, header, len(data) - 8 - int.from_bytes(data[:8], "little"))
+    data, metadata = _read(source)
     if kind is not None and metadata.get("kind") != kind:
         raise InvalidModel(f"{source}: holds a {str(metadata.get('kind'))[:40]}; a {kind} is needed")
     try:
@@ -108,33 +105,47 @@ def read_tensors(
     return tensors, metadata
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a file, and its metadata. The header is checked before the rest is read."""
     refusal = _foreign_name(path)
     if refusal:
         raise InvalidModel(f"{path}: {refusal}")
     try:
-        with open(path, "rb") as file:
+        if path.exists() and not path.is_file():
+            found = "a folder" if path.is_dir() else "no file"
+            raise InvalidModel(f"{path}: is {found}; a .safetensors file is needed")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             start = file.read(8)
-            refusal = _foreign_content(start)
-            if refusal:
-                raise InvalidModel(f"{path}: {refusal}")
-            if len(start) < 8:
-                raise InvalidModel(f"{path}: cut off or empty, only {len(start)} bytes")
-            length = int.from_bytes(start, "little")
-            if length > HEADER_LIMIT:
-                raise InvalidModel(
-                    f"{path}: not a charrnn model: its first bytes announce a header of {length} bytes, "
-                    f"where at most {HEADER_LIMIT} are allowed"
-                )
-            return start + file.read()
+            start += file.read(_header_length(path, start, size))
+            header = _header(path, start)
+            metadata = _metadata(path, header)
+            _check_tensors(path, header, size - len(start))
+            return start + file.read(), metadata
     except FileNotFoundError:
         raise InvalidModel(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise InvalidModel(f"{path}: is a folder; a .safetensors file is needed") from None
     except OSError as error:
         raise InvalidModel(f"{path}: cannot be read ({error.strerror or error})") from error
     except MemoryError:
         raise InvalidModel(f"{path}: does not fit in memory") from None
+
+
+def _header_length(path: Path, start: bytes, size: int) -> int:
+    """Bytes of the header, from the first eight of a file."""
+    refusal = _foreign_content(start)
+    if refusal:
+        raise InvalidModel(f"{path}: {refusal}")
+    if len(start) < 8:
+        raise InvalidModel(f"{path}: cut off or empty, only {len(start)} bytes")
+    length = int.from_bytes(start, "little")
+    if length > HEADER_LIMIT:
+        raise InvalidModel(
+            f"{path}: not a charrnn model: its first bytes announce a header of {length} bytes, "
+            f"where at most {HEADER_LIMIT} are allowed"
+        )
+    if 8 + length > size:
+        raise InvalidModel(f"{path}: cut off: {size} bytes, and the header alone ends at byte {8 + length}")
+    return length
 
 
 _INSTEAD = "train again on the text; a charrnn model is one .safetensors file"
@@ -145,8 +156,8 @@ def _foreign_name(path: Path) -> str | None:
     name = path.name.lower()
     if name.endswith((".pkl", ".pickle")):
         return f"a pickle, which can run any code when it is opened, so charrnn never opens one; {_INSTEAD}"
-    parts = name.split(".")
-    if name == "checkpoint" or "ckpt" in parts or name.endswith((".index", ".meta")) or ".data-000" in name:
+    is_checkpoint = name == "checkpoint" or any(part.startswith("ckpt") for part in name.split(".")[1:])
+    if is_checkpoint or name.endswith((".index", ".meta")) or ".data-000" in name:
         return f"a TensorFlow checkpoint, which charrnn does not read; {_INSTEAD}"
     if name.endswith((".h5", ".hdf5", ".keras")):
         return f"a Keras model, which charrnn does not read; {_INSTEAD}"
@@ -163,11 +174,8 @@ def _foreign_content(start: bytes) -> str | None:
     return None
 
 
-def _header(path: Path, data: bytes) -> dict[str, Any]:
-    length = int.from_bytes(data[:8], "little")
-    if 8 + length > len(data):
-        raise InvalidModel(f"{path}: cut off: {len(data)} bytes, and the header alone ends at byte {8 + length}")
-    header = _json(path, data[8 : 8 + length], "header")
+def _header(path: Path, start: bytes) -> dict[str, Any]:
+    header = _json(path, start[8:], "header")
     if not isinstance(header, dict):
         raise InvalidModel(f"{path}: not a charrnn model: its header is no JSON object")
     return header

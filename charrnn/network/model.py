@@ -11,16 +11,17 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import InvalidModel
 from charrnn.network import file
+from charrnn.network.batch import FoldedWeights
 from charrnn.network.cells import GATES, Sizes, forward, initial_weights, weight_shapes
 from charrnn.network.evaluate import Evaluation, Score
-from charrnn.network.generator import FoldedWeights, Generator, pieces
+from charrnn.network.generator import Generator, pieces
 from charrnn.network.sampling import SamplingOptions, probabilities
 from charrnn.text.vocabulary import Vocabulary
 
@@ -65,11 +66,9 @@ class Model:
         seed: int = 0,
     ) -> Model:  # fmt: skip
         """A model that has learned nothing yet."""
-        options = {
-            "cell": cell, "embedding_size": embedding_size, "rnn_size": rnn_size, "num_layers": num_layers, "seed": seed,
-        }  # fmt: skip
-        weights = initial_weights(cell, len(vocabulary), embedding_size, rnn_size, num_layers, seed)
-        return cls(vocabulary, weights, options, {"step": 0, "finished": False})
+        sizes = {"embedding_size": embedding_size, "rnn_size": rnn_size, "num_layers": num_layers}
+        weights = initial_weights(cell, len(vocabulary), seed=seed, **sizes)
+        return cls(vocabulary, weights, {"cell": cell, **sizes, "seed": seed}, {"step": 0, "finished": False})
 
     @property
     def finished(self) -> bool:
@@ -88,6 +87,20 @@ class Model:
 
     # Writing
 
+    @overload
+    def generate(
+        self, prompt: str = "", *, length: int = 1000, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int | None = None, stop: str | Sequence[str] | None = None,
+        count: None = None,
+    ) -> str: ...  # fmt: skip
+
+    @overload
+    def generate(
+        self, prompt: str = "", *, length: int = 1000, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int | None = None, stop: str | Sequence[str] | None = None,
+        count: int,
+    ) -> list[str]: ...  # fmt: skip
+
     def generate(
         self, prompt: str = "", *, length: int = 1000, temperature: float = 1.0, top_k: int | None = None,
         top_p: float | None = None, seed: int | None = None, stop: str | Sequence[str] | None = None,
@@ -98,6 +111,7 @@ class Model:
         See SamplingOptions for the options. Raises InvalidOptions. Warns with UnknownCharacters.
         """
         options = _sampling(prompt, length, temperature, top_k, top_p, seed, stop, count)
+        self._warn_of_unseen(prompt)
         return self.write(options)
 
     def stream(
@@ -111,8 +125,7 @@ class Model:
         return pieces(generator, generator.join(options=options))
 
     def write(self, options: SamplingOptions) -> str | list[str]:
-        """As `generate`, from options that are already checked."""
-        self._warn_of_unseen(options.prompt)
+        """As `generate`, from options that are already checked, and without a warning."""
         generator = Generator(self)
         streams = [generator.join(options=options, index=index) for index in range(options.count or 1)]
         texts: list[list[str]] = [[] for _ in streams]
@@ -137,9 +150,7 @@ class Model:
         unseen = self.unseen(text)
         if unseen:
             shown = ", ".join(map(repr, unseen[:10])) + (" …" if len(unseen) > 10 else "")
-            warnings.warn(
-                f"the model has never seen {shown}; read as unknown", UnknownCharacters, stacklevel=3
-            )
+            warnings.warn(f"the model has never seen {shown}; read as unknown", UnknownCharacters, stacklevel=3)
 
     # Looking
 
@@ -254,9 +265,7 @@ def _network(options: Mapping[str, Any], vocab_size: int) -> tuple[str, Sizes]:
     return cell, Sizes(vocab_size, **numbers)
 
 
-def _checked_weights(
-    weights: Mapping[str, NDArray[Any]], cell: str, sizes: Sizes
-) -> dict[str, NDArray[np.float32]]:
+def _checked_weights(weights: Mapping[str, NDArray[Any]], cell: str, sizes: Sizes) -> dict[str, NDArray[np.float32]]:
     """The arrays in order, read-only. Raises InvalidModel if one is missing, too many, or of another shape or dtype."""
     shapes = weight_shapes(cell, sizes)
     problems = [f"no array {name!r}" for name in shapes if name not in weights]

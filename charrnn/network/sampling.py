@@ -40,7 +40,9 @@ class SamplingOptions:
     prompt: str = _option("", "The text to go on from. Empty: begin as after a newline.")
     length: int = _option(1000, "How many new characters to write.", minimum=0, maximum=10_000_000)
     temperature: float = _option(
-        1.0, "How bold: 0 always takes the likeliest character, 1 follows the model, more is wilder.", minimum=0,
+        1.0,
+        "How bold: 0 always takes the likeliest character, 1 follows the model, more is wilder.",
+        minimum=0,
         maximum=100,
     )
     top_k: int | None = _option(None, "Choose among this many likeliest characters only.", minimum=1)
@@ -127,21 +129,21 @@ def _checked(option: dataclasses.Field[Any], value: Any) -> tuple[Any, str | Non
     if value is None and optional:
         return None, None
     if kind == "str":
-        return value, None if isinstance(value, str) else f"must be text, not {value!r}"
+        return value, None if isinstance(value, str) else f"must be text, not {repr(value)[:60]}"
     if kind.startswith("tuple"):
         stops = (value,) if isinstance(value, str) else () if value is None else value
         if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) and stop for stop in stops):
-            return value, f"must be a text or a list of texts, none of them empty, not {value!r}"
+            return value, f"must be a text or a list of texts, none of them empty, not {repr(value)[:60]}"
         return tuple(stops), "at most 16 texts" if len(stops) > 16 else None
     if kind == "int":
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            return value, f"must be a whole number, not {value!r}"
+            return value, f"must be a whole number, not {repr(value)[:60]}"
         value = int(value)
     else:
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            return value, f"must be a number, not {value!r}"
-        if isinstance(value, int) and abs(value) > 2**60 or not math.isfinite(value):
-            return value, f"must be a finite number, not {value!r}"
+            return value, f"must be a number, not {repr(value)[:60]}"
+        if (isinstance(value, int) and abs(value) > 2**60) or not math.isfinite(value):
+            return value, f"must be a finite number, not {str(value)[:40]}"
         value = float(value)
     limits = option.metadata
     if "minimum" in limits and value < limits["minimum"]:
@@ -193,8 +195,8 @@ def restrict(
     if top_k is not None:
         order = order[:top_k]
     if top_p is not None and top_p < 1 and temperature > 0:
-        probabilities = softmax(logits[order].astype(np.float64) / temperature)
-        before = np.cumsum(probabilities) - probabilities  # what the likelier ones already reach
+        shares = _tempered(logits[order], temperature)
+        before = np.cumsum(shares) - shares  # what the likelier ones already reach
         order = order[: max(1, int(np.count_nonzero(before < top_p)))]
     kept = np.full_like(logits, -np.inf)
     kept[order] = logits[order]
@@ -209,4 +211,11 @@ def probabilities(logits: NDArray[np.float32], temperature: float = 1.0) -> NDAr
         one = np.zeros_like(known)
         one[int(np.argmax(known))] = 1
         return one
-    return np.asarray(softmax((known - known.max()) / temperature), np.float64)
+    return _tempered(known, temperature)
+
+
+def _tempered(logits: NDArray[Any], temperature: float) -> NDArray[np.float64]:
+    """Probabilities at a temperature above 0, however small."""
+    below = np.asarray(logits, np.float64) - logits.max()
+    with np.errstate(over="ignore"):
+        return np.asarray(softmax(below / temperature), np.float64)
