@@ -17,18 +17,22 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from random import Random
 
 from rich.console import Console
 from rich.table import Table
 
 BAR_SPEED, AIM_SPEED, BAR_MEMORY = 100, 300, 200  # MB/s, MB/s, MB
 
-ENGLISH = "It was the best of times, it was the worst of times, it was the age of wisdom;\n"
+ENGLISH = (
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness; "
+    "Just quick foxes and very lazy dogs would ask (or yell): 'JUMP!' 1, 2, 3, 4, 567, 890 - X, Y & Z?\n"
+)
 MIXED = (
     "Le cœur a ses raisons, que la raison ne connaît point ; on le sait en mille choses.\n",
     "Die süßen Trauben hängen höher, als der Fuchs springt – „sauer“ nennt er sie.\n",
     "Все счастливые семьи похожи друг на друга, каждая несчастлива по-своему.\n",
-    "天地玄黃，宇宙洪荒。日月盈昃，辰宿列張。寒來暑往，秋收冬藏。\n",
+    "天地玄黃， 宇宙洪荒。 日月盈昃， 辰宿列張。 寒來暑往， 秋收冬藏。 閏餘成歲， 律呂調陽。\n",
     "في البدء كانت الكلمة، والكلمة كانت عند الناس.\n",
     "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.\n",
     "Party 🎉🎉 at 8, bring cake 🍰 and e\u0301clairs 👩‍🍳!\n",
@@ -94,8 +98,13 @@ def parsed_size(text: str) -> int:
 
 
 def write_text(path: Path, lines: tuple[str, ...], size: int) -> None:
-    """A file of at least `size` bytes, in which paragraphs of one language follow one another as in a collection."""
-    block = "".join(line * 20 for line in lines).encode() * 100
+    """A file of at least `size` bytes: lines of one language each, in which its words come in random order.
+
+    Without the randomness the processor would learn the text by heart and branch as no real text lets it.
+    """
+    random = Random(1)
+    words = [line.split() for line in lines]
+    block = "".join(" ".join(random.choices(line, k=14)) + "\n" for line in random.choices(words, k=60_000)).encode()
     with path.open("wb") as file:
         while file.tell() < size:
             file.write(block)
