@@ -293,6 +293,10 @@ class Kernel:
             for name in names
         }
 
+    def state_to_device(self, state: Mapping[str, Any]) -> Tensors:
+        """A state that was read from a file."""
+        return {name: tf.constant(state[name], self.options.dtype) for name in self.zero_state()}
+
     # entry points ------------------------------------------------------------
 
     def run(

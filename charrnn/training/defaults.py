@@ -1,0 +1,124 @@
+"""What is chosen for whoever sets nothing: sizes and rates from the text and the budget, all at the first step.
+
+It knows sizes of texts, budgets and processors. No choice depends on a measured speed, so the same text, options and
+machine always train the same network.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.network.options import TrainingOptions
+
+BUDGETS = ("minutes", "max_steps", "max_epochs", "until_stopped")
+DEFAULT_MINUTES = 3.0
+NOMINAL_SPEED = 2e11  # multiplications and additions a second: what two cores are taken for, whatever they are
+PASSES_COST = 6  # operations a weight and character of training: two each for forward, backward and gradient
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choices are made from."""
+
+    vocab_size: int  # ids, the unknown included
+    train_characters: int
+    processors: int
+    bfloat16: bool  # whether the processor multiplies bfloat16 in hardware
+
+
+def facts_of_this_machine(vocab_size: int, train_characters: int) -> Facts:
+    """Facts with the processors that this process may use."""
+    return Facts(vocab_size, train_characters, len(os.sched_getaffinity(0)), _has_bfloat16())
+
+
+def _has_bfloat16() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+
+
+def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
+    """Every option as a value that JSON holds, nothing left open; with `precision` and `threads`, which are chosen
+    too, and stored so that a resumed run computes the same."""
+    values = options.model_dump()
+    if not any(values[name] for name in BUDGETS):
+        values["minutes"] = DEFAULT_MINUTES
+    minutes = _minutes(values, facts)
+    chosen = _network(facts, minutes)
+    for name, value in chosen.items():
+        if values[name] is None:
+            values[name] = value
+    if values["batch_size"] is None or values["seq_length"] is None:
+        batch_size, seq_length = _batch(facts, values["batch_size"], values["seq_length"])
+        values["batch_size"], values["seq_length"] = batch_size, seq_length
+    if values["learning_rate"] is None:
+        values["learning_rate"] = _learning_rate(values["rnn_size"], values["num_layers"], values["cell"])
+    if values["warmup_steps"] is None:
+        values["warmup_steps"] = min(50, (values["max_steps"] or 10**9) // 20)
+    values["precision"] = "bfloat16" if facts.bfloat16 and values["rnn_size"] >= 256 else "float32"
+    values["threads"] = min(facts.processors, 16)
+    return values
+
+
+def nominal_characters(values: dict[str, Any], facts: Facts, minutes: float) -> float:
+    """How many characters of training so many minutes are taken for, from sizes alone."""
+    units, layers = values["rnn_size"], values["num_layers"]
+    weights = layers * 8 * units * units + facts.vocab_size * units
+    return minutes * 60 * NOMINAL_SPEED / (PASSES_COST * weights)
+
+
+def _minutes(values: dict[str, Any], facts: Facts) -> float:
+    """About how long the budget is, for choosing sizes: steps and epochs are taken at the default recipe's pace."""
+    if values["minutes"]:
+        return float(values["minutes"])
+    if values["max_steps"]:
+        return float(values["max_steps"]) / 2500
+    if values["max_epochs"]:
+        return float(values["max_epochs"]) * facts.train_characters / 2.5e6
+    return 30.0
+
+
+def _network(facts: Facts, minutes: float) -> dict[str, Any]:
+    characters = facts.train_characters
+    if characters < 20_000:
+        size, dropout = 128, 0.0
+    elif characters < 200_000:
+        size, dropout = 256, 0.3
+    else:
+        size, dropout = 512, 0.1
+    if minutes < 0.75:
+        size = min(size, 256)
+    if minutes >= 20 and characters >= 5_000_000:
+        size = 1024
+    return {
+        "rnn_size": size,
+        "num_layers": 1,
+        "dropout": dropout,
+        "embedding_size": 0 if facts.vocab_size <= 256 else 128,
+    }
+
+
+def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
+    """16 by 64; with a small text less, until each stream holds two sequences. What was given stays."""
+    batch, length = batch_size or 16, seq_length or 64
+    inputs = facts.train_characters - 1
+
+    def fits() -> bool:
+        return inputs // batch >= 2 * length
+
+    while not fits() and batch_size is None and batch > 1:
+        batch //= 2
+    while not fits() and seq_length is None and length > 1:
+        length //= 2
+    return batch, length
+
+
+def _learning_rate(units: int, layers: int, cell: str) -> float:
+    """Larger networks want smaller steps."""
+    rate = 4e-3 * min(1.0, (512 / units)) ** 0.5
+    return rate / (2 if cell == "rnn" else 1) / (1 if layers == 1 else 1.5)
