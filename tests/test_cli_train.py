@@ -55,7 +55,7 @@ def test_training_shows_plain_progress_saves_beside_itself_and_goes_on_only_when
 
     again = run(*arguments, "--max-steps", "40", "--resume", cwd=folder)
     assert again.returncode == 0, again.stderr
-    assert "finished" in again.stdout
+    assert "has ended at step 40" in again.stdout
 
     assert "rnn_size" in error(
         "train", text, "-o", "m.safetensors", "--rnn-size", "32", "--max-steps", "40", "--resume", cwd=folder

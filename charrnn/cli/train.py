@@ -83,8 +83,12 @@ def train(
     # someone who says how often to log wants every line
     every = 0.0 if {"log_every", "log_every_n"} & given.keys() else PLAIN_LINE_EVERY
     wanted = TrainingOptions.parse(given, files=True)
-    with live_display(True, every=every) as show:
-        model = run(Path(source), wanted, output=model_path, resume=resume, force=force, callback=show)
+    try:
+        with live_display(True, every=every) as show:
+            model = run(Path(source), wanted, output=model_path, resume=resume, force=force, callback=show)
+    except KeyboardInterrupt:
+        print("interrupted before there was anything to save", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     if model.finished:
         print(f"the model is in {model_path}; write with it: {command('sample', str(model_path))}")
         return
