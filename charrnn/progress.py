@@ -6,6 +6,7 @@ It knows events and screens. It does not know who trains, and nothing here chang
 from __future__ import annotations
 
 import html
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -101,8 +102,8 @@ def duration(seconds: float | None) -> str:
 
 
 def one_line(text: str, width: int) -> str:
-    """`text` in one line of at most `width` characters, line ends as ↵."""
-    line = printable(text[: width + 1].replace("\n", "↵"))
+    """`text` in one line of at most `width` characters: line ends as ↵, no more than two spaces in a row."""
+    line = printable(re.sub(" {3,}", "  ", text.replace("\n", "↵")))
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

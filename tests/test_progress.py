@@ -55,6 +55,10 @@ def test_a_sample_is_one_line_and_cannot_steer_the_terminal() -> None:
     assert plain([SAMPLED]) == "writes: ROMEO:↵O, ·[31mhe·art & <b>\n"
 
 
+def test_a_sample_of_source_code_does_not_fill_the_line_with_its_indentation() -> None:
+    assert plain([Sampled(0, "def f():\n        return 1\n")]) == "writes: def f():↵  return 1↵\n"
+
+
 def test_a_log_does_not_repeat_progress_more_often_than_asked_but_shows_the_last() -> None:
     last = Progress(2400, 1.0, 6.4, 1.2, 0.0, 25_600.0, 180.0, 0.0)
     lines = plain([HALFWAY, HALFWAY, HALFWAY, last], every=3600.0).splitlines()
