@@ -268,11 +268,12 @@ class NotebookDisplay:
         self.draw()
 
     def draw(self) -> None:
-        from IPython.display import display
+        from IPython import display
 
         data = {"text/html": self.html(), "text/plain": self.text()}
         if self.handle is None:
-            self.handle = display(data, raw=True, display_id=True)
+            show: Any = display.display  # IPython leaves it untyped
+            self.handle = show(data, raw=True, display_id=True)
         else:
             self.handle.update(data, raw=True)
 
