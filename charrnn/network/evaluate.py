@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from charrnn.errors import InvalidCorpus
 from charrnn.network.cells import Sizes, State, Weights, forward, nats, sizes_of, zero_state
+from charrnn.network.threads import one_thread
 from charrnn.text.vocabulary import Vocabulary
 
 STRETCHES = 32  # at most
@@ -103,6 +104,7 @@ class _Sum:
         return Evaluation(mean, mean / math.log(2), perplexity, self.characters, self.unknown)
 
 
+@one_thread()
 def evaluate_ids(weights: Weights, cell: str, ids: Ids) -> Evaluation:
     """Score `ids` (int [characters]; may be a mapped array) with the state carried on.
 
@@ -142,6 +144,7 @@ def _warmed(weights: Weights, cell: str, sizes: Sizes, ids: Ids, starts: NDArray
     return state
 
 
+@one_thread()
 def evaluate_windows(weights: Weights, cell: str, ids: Ids, window: int = WINDOW) -> Evaluation:
     """Score `ids` as nanoGPT does: windows of 256 characters, each from a zero state; what is left over is not read."""
     sizes, result = sizes_of(weights), _Sum()
@@ -155,6 +158,7 @@ def evaluate_windows(weights: Weights, cell: str, ids: Ids, window: int = WINDOW
     return result.result()
 
 
+@one_thread()
 def score_ids(weights: Weights, cell: str, ids: Ids) -> NDArray[np.float64]:
     """Nats of every character, float64 [characters]; NaN for unknown ones and the first, which nothing comes before."""
     sizes, state = sizes_of(weights), None

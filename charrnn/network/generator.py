@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charrnn.network.model import Model
 
 STEP = 32  # characters of one `Generator.step`
+NOISE = 4 * 2**20  # numbers of noise that are drawn at once, at most
 READ = 256  # characters of a prompt that a stream reads in one `step`, so that the others need not wait long
 
 
@@ -62,8 +63,10 @@ class Stream:
         text = self._held + text
         ends = [(at + len(stop), at) for stop in self.options.stop if (at := text.find(stop)) >= 0]
         if ends:  # the one that is whole first; of those that end together the longest
+            end, start = min(ends)
+            self.written -= len(text) - end
             self._held = ""
-            self._pieces.append(text[: min(ends)[1]])
+            self._pieces.append(text[:start])
             self._end("stop")
             return
         held = 0
@@ -174,7 +177,8 @@ class _Group:
     def step(self, characters: int, model: Model) -> list[Stream]:
         if not self.streams:
             return []
-        characters = min(characters, *(stream.remaining for stream in self.streams))
+        at_once = NOISE // (len(model.vocabulary) * len(self.streams))
+        characters = max(1, min(characters, at_once, *(stream.remaining for stream in self.streams)))
         noise = np.empty((characters, len(model.vocabulary), len(self.streams)), np.float32)
         for index, stream in enumerate(self.streams):
             noise[..., index] = stream._noise.draw(characters)

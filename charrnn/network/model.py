@@ -23,6 +23,7 @@ from charrnn.network.cells import GATES, Sizes, forward, initial_weights, weight
 from charrnn.network.evaluate import Evaluation, Score
 from charrnn.network.generator import Generator, pieces
 from charrnn.network.sampling import SamplingOptions, probabilities
+from charrnn.network.threads import one_thread
 from charrnn.text.vocabulary import Vocabulary
 
 _SIZE_LIMITS = {"rnn_size": (1, 65_536), "num_layers": (1, 64), "embedding_size": (0, 65_536)}
@@ -83,7 +84,8 @@ class Model:
     @cached_property
     def folded(self) -> FoldedWeights:
         """The weights laid out for writing, made at first use."""
-        return FoldedWeights(self.weights, self.cell)
+        with one_thread():
+            return FoldedWeights(self.weights, self.cell)
 
     # Writing
 
@@ -158,7 +160,8 @@ class Model:
         """The `top` likeliest characters after `prompt`, likeliest first. Warns with UnknownCharacters."""
         SamplingOptions(prompt=prompt, temperature=temperature, top_k=top)  # raises for what is out of range
         self._warn_of_unseen(prompt)
-        logits = forward(self.weights, self.cell, self.prompt_ids(prompt)[None]).logits[0, -1]
+        with one_thread():
+            logits = forward(self.weights, self.cell, self.prompt_ids(prompt)[None]).logits[0, -1]
         shares = probabilities(logits, temperature)
         order = np.argsort(-shares, kind="stable")[:top]
         return [Prediction(self.vocabulary.decode([i]), float(shares[i])) for i in order if i]

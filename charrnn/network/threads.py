@@ -1,6 +1,7 @@
 """How many threads NumPy's matrix products use. It knows the BLAS libraries that NumPy is built with, nothing else.
 
-Products of one step are too small to share among threads, and spinning threads beside other work cost everyone dearly.
+Products of one step are too small to share among threads, and threads that wait for one another beside other work cost
+everyone dearly: with both cores of a machine busy, one thread evaluates a text eight times as fast as two.
 """
 
 from __future__ import annotations

@@ -228,6 +228,23 @@ def test_a_stream_holds_back_only_what_could_begin_a_stop_text():
     assert shown == ["a", " ", "", "S ", "", "", "ST ", "x"]
 
 
+def test_a_stream_counts_what_it_wrote_up_to_the_end_of_the_stop_text():
+    stream = generator.Stream(np.zeros(1), SamplingOptions(length=100, stop=("b",)), 0, 3)
+    stream._receive("aa")
+    stream._receive("abaa")
+    assert (stream.take(), stream.written, stream.remaining) == ("aaa", 4, 0)
+
+
+def test_noise_for_very_many_streams_is_drawn_in_smaller_pieces(model, monkeypatch):
+    expected = model.generate("the", length=20, seed=1, count=4)
+    monkeypatch.setattr(generator, "NOISE", 3 * 4 * len(model.vocabulary))
+    together = Generator(model)
+    streams = [together.join("the", SamplingOptions(length=20, seed=1), index) for index in range(4)]
+    together.step(20)
+    assert [stream.written for stream in streams] == [3] * 4
+    assert model.generate("the", length=20, seed=1, count=4) == expected
+
+
 def test_what_was_held_back_is_given_out_when_the_length_is_reached():
     stream = generator.Stream(np.zeros(1), SamplingOptions(length=3, stop=("STOP",)), 0, 3)
     stream._receive("xST")
