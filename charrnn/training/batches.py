@@ -17,8 +17,10 @@ import numpy as np
 from numpy.random import Philox
 from numpy.typing import NDArray
 
-from charrnn.errors import InvalidOptions
+from charrnn.errors import InvalidCorpus, InvalidOptions
 from charrnn.text.corpus import Part
+
+EXACT_EPOCHS = 10_000  # beyond so many, a budget in epochs is taken at the mean length of these
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,16 @@ class Piece:
 
 
 class Batches:
-    """The pieces of a training part. Raises InvalidOptions if a stream would not hold two sequences."""
+    """The pieces of a training part.
+
+    Raises InvalidOptions if a stream would not hold two sequences, and InvalidCorpus if none could be so short.
+    """
 
     def __init__(self, part: Part, batch_size: int, seq_length: int, seed: int) -> None:
         self.part, self.batch_size, self.seq_length, self.seed = part, batch_size, seq_length, seed
         self.stretch = (len(part) - 1) // batch_size  # inputs a stream and, without offset, epoch
         if self.stretch < 2 * seq_length:
-            most = max(1, (len(part) - 1) // (2 * seq_length))
-            longest = max(1, self.stretch // 2)
-            raise InvalidOptions(
-                f"batch_size {batch_size} and seq_length {seq_length} need a training part of "
-                f"{2 * batch_size * seq_length + 1:,} characters (two sequences a stream), and this text's has "
-                f"{len(part):,}; right would be batch_size up to {most} or seq_length up to {longest}",
-                {"batch_size": f"at most {most} with this text", "seq_length": f"at most {longest} with this text"},
-            )
+            raise _too_large(len(part), batch_size, seq_length)
         self._starts = [0]  # the first step of each epoch, as far as anybody asked
 
     def epoch_start(self, epoch: int) -> int:
@@ -68,9 +66,10 @@ class Batches:
 
     def steps(self, epochs: float) -> int:
         """How many steps so many epochs take, at least 1."""
-        whole = int(epochs)
+        whole = min(int(epochs), EXACT_EPOCHS)
         start = self.epoch_start(whole)
-        return max(1, start + round((epochs - whole) * (self.epoch_start(whole + 1) - start)))
+        each = start / whole if whole == EXACT_EPOCHS else self.epoch_start(whole + 1) - start
+        return max(1, start + round((epochs - whole) * each))
 
     def read(self, step: int) -> Piece:
         """What step number `step`, from 0, reads."""
@@ -96,3 +95,24 @@ class Batches:
     def _offset(self, epoch: int) -> int:
         bits = Philox(key=np.array([self.seed, epoch], np.uint64)).random_raw()
         return int(bits) % self.seq_length
+
+
+def _too_large(characters: int, batch_size: int, seq_length: int) -> InvalidOptions | InvalidCorpus:
+    """Why a training part of so many characters is refused, and which numbers would fit."""
+    inputs = characters - 1
+    if inputs < 2:
+        return InvalidCorpus(f"the text has {characters:,} characters to learn from; at least 3 are needed")
+    smaller = {"batch_size": inputs // (2 * seq_length), "seq_length": inputs // batch_size // 2}
+    fitting = {name: most for name, most in smaller.items() if most}
+    right = " or ".join(f"{name} up to {most}" for name, most in fitting.items())
+    fields = {name: f"at most {most} with this text" for name, most in fitting.items()}
+    if not fitting:
+        longest = inputs // 2
+        right = f"batch_size 1 and seq_length up to {longest}"
+        fields = {"batch_size": "1 with this text", "seq_length": f"at most {longest} with this text"}
+    return InvalidOptions(
+        f"batch_size {batch_size} and seq_length {seq_length} need a training part of "
+        f"{2 * batch_size * seq_length + 1:,} characters (two sequences a stream), and this text's has "
+        f"{characters:,}; right would be {right}",
+        fields,
+    )
