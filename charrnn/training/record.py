@@ -37,12 +37,14 @@ class Record:
 
 
 def thinned(items: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """The list, every second of its plain items left out once it is longer than `most`.
+    """At most `most` of the items, spread evenly over the steps.
 
-    The first and the last stay, and so does what has a validation loss, while there is room.
+    What goes is what has the nearest neighbours, so a long run's beginning stays as dense as its end. The first and
+    the last stay, and so does what has a validation loss, while there is something else to leave out.
     """
-    if len(items) <= most:
-        return items
-    last = len(items) - 1
-    kept = [item for k, item in enumerate(items) if k % 2 == 0 or k == last or "validation_loss" in item]
-    return kept if len(kept) <= most else [item for k, item in enumerate(items) if k % 2 == 0 or k == last]
+    kept = list(items)
+    while len(kept) > most:
+        inner = range(1, len(kept) - 1)
+        plain = [k for k in inner if "validation_loss" not in kept[k]]
+        del kept[min(plain or inner, key=lambda k: kept[k + 1]["step"] - kept[k - 1]["step"])]
+    return kept
