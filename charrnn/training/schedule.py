@@ -69,7 +69,7 @@ class Segment:
 
     def stopped(self, at: Position, decay_seconds: float) -> Segment:
         """What follows when a segment without an end is asked to stop: the same rate, falling to its end."""
-        return Segment(at.step, at.seconds, None, at.seconds + decay_seconds, self.peak, at.seconds)
+        return Segment(self.start_step, at.seconds, None, at.seconds + decay_seconds, self.peak, at.seconds)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
