@@ -15,7 +15,9 @@ from charrnn.errors import InvalidModel
 from charrnn.network.file import read_tensors, write_tensors
 
 KIND = "checkpoint"
-_REQUIRED = ("options", "vocabulary", "record", "segments", "position", "environment", "source_sha256")
+_REQUIRED = (
+    "options", "vocabulary", "record", "segments", "position", "environment", "source_sha256", "validation_characters",
+)  # fmt: skip
 
 Arrays = Mapping[str, Any]
 
@@ -25,7 +27,8 @@ class Checkpoint:
     """Arrays by group: `weights`, `means` and `squares` (Adam's moments), `state`, and `best`, which may be empty.
 
     `metadata` is JSON: resolved options, vocabulary, training record, segments of the schedule, position (step,
-    seconds, updates, the running sum of the epoch's losses), environment, and what the text was.
+    seconds, updates, the running sum of the epoch's losses), environment, what the text was, and how much of it a
+    validation reads.
     """
 
     groups: Mapping[str, Arrays]

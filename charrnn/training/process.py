@@ -31,7 +31,7 @@ from charrnn.text.corpus import Corpus, ingest
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.batches import Batches
 from charrnn.training.checkpoint import Checkpoint, checkpoint_path
-from charrnn.training.defaults import BUDGETS, facts_of_this_machine, nominal_characters, resolve
+from charrnn.training.defaults import BUDGETS, Facts, facts_of_this_machine, nominal_characters, resolve
 from charrnn.training.lock import held
 from charrnn.training.schedule import CONTINUED, Segment, validation_sample
 from charrnn.training.task import Task
@@ -62,6 +62,11 @@ class Files:
     def _hidden(self, ending: str) -> Path:
         return self.model.with_name(f".{self.model.name.removesuffix('.safetensors')}.{ending}")
 
+    def remove_results(self) -> None:
+        """An earlier training's checkpoint and model."""
+        for path in (self.checkpoint, self.model):
+            path.unlink(missing_ok=True)
+
     def remove_leavings(self) -> None:
         """What a killed run left half-written."""
         for name in (self.model.name, self.checkpoint.name, self.ids.name):
@@ -88,12 +93,16 @@ def run(
         checkpoint = _checkpoint(files, resume, force, listener)
         if checkpoint is not None and (model := _finished(files, checkpoint, options, listener)):
             return model
-        with _Worker(lock) as worker:
-            try:
-                worker.tell(_task(source, options, files, checkpoint).to_json())
+        try:
+            with _Worker(lock) as worker:
+                task = _task(source, options, files, checkpoint)
+                if checkpoint is None:
+                    files.remove_results()  # as was asked for, but not before it is sure that the training begins
+                worker.tell(task.to_json())
                 worker.follow(listener)
-            finally:
-                files.ids.unlink(missing_ok=True)
+        finally:
+            files.ids.unlink(missing_ok=True)
+            files.remove_leavings()
         return load(files.model)
 
 
@@ -122,8 +131,6 @@ def _checkpoint(files: Files, resume: bool, force: bool, listener: Listener) -> 
             raise WouldOverwrite(
                 f"{there[0]} exists; resume goes on with it, force replaces it, or save under another name"
             )
-        for path in there:
-            path.unlink()
         return None
     if files.checkpoint.exists():
         return Checkpoint.read(files.checkpoint)
@@ -142,6 +149,9 @@ def _finished(files: Files, checkpoint: Checkpoint, options: TrainingOptions, li
     if not record.get("finished") or _new_budget(checkpoint, options) or not files.model.exists():
         return None
     _refuse_other_options(checkpoint, options)
+    model = load(files.model)
+    if not model.finished or model.record.get("step") != record["step"]:
+        return None  # killed between the last checkpoint and the model
     listener(
         events.Note(
             record["step"],
@@ -149,7 +159,7 @@ def _finished(files: Files, checkpoint: Checkpoint, options: TrainingOptions, li
             "counted from its very beginning) would continue it",
         )
     )
-    return load(files.model)
+    return model
 
 
 def _task(source: Path, options: TrainingOptions, files: Files, checkpoint: Checkpoint | None) -> Task:
@@ -172,15 +182,22 @@ def _task(source: Path, options: TrainingOptions, files: Files, checkpoint: Chec
         if budget := _new_budget(checkpoint, options):
             resolved |= budget
             segments.append(_continuation(resolved, batches, checkpoint))
-    minutes = resolved["minutes"]
-    nominal = nominal_characters(resolved, facts, minutes) if minutes else None
-    if (end := segments[-1].end_step) is not None:
-        steps = float(end * resolved["batch_size"] * resolved["seq_length"])
-        nominal = min(steps, nominal or steps)
+    sample = (
+        checkpoint.metadata["validation_characters"] if checkpoint else _validation_sample(resolved, facts, segments[0])
+    )
     return Task(
         str(files.ids.absolute()), str(files.model.absolute()), str(files.checkpoint.absolute()), resolved,
-        [segment.to_json() for segment in segments], checkpoint is not None, source.name, validation_sample(nominal),
+        [segment.to_json() for segment in segments], checkpoint is not None, source.name, sample,
     )  # fmt: skip
+
+
+def _validation_sample(options: dict[str, Any], facts: Facts, segment: Segment) -> int:
+    """How many characters a validation reads: chosen once, so that losses can be compared."""
+    nominal = nominal_characters(options, facts, options["minutes"]) if options["minutes"] else None
+    if segment.end_step is not None:
+        steps = float(segment.end_step * options["batch_size"] * options["seq_length"])
+        nominal = min(steps, nominal or steps)
+    return validation_sample(nominal)
 
 
 def _keep(wanted: str, validation_characters: int) -> str:
@@ -214,7 +231,7 @@ def _continuation(options: dict[str, Any], batches: Batches, checkpoint: Checkpo
         raise InvalidOptions(
             f"this training is at step {position['step']:,} after {position['seconds'] / 60:.2f} minutes already; "
             f"budgets count from its very beginning, so more is needed",
-            {name: "counts from the very beginning; more is needed" for name in names},
+            dict.fromkeys(names, "counts from the very beginning; more is needed"),
         )
     return Segment(position["step"], position["seconds"], end.end_step, end.end_seconds, CONTINUED)
 
@@ -252,7 +269,7 @@ class _Worker:
     """The process that trains, seen from outside. It starts (and loads TensorFlow) before it knows its task."""
 
     def __init__(self, lock: int) -> None:
-        self.messages = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self.messages = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         receive, send = os.pipe()
         package = str(Path(charrnn.__file__).parent.parent)
         environment = dict(os.environ)
@@ -328,7 +345,7 @@ class _Worker:
 
 
 def _error(message: dict[str, Any]) -> CharRNNError:
-    kind = getattr(errors, str(message["error"]), TrainingFailed)
+    kind: type[CharRNNError] = getattr(errors, str(message["error"]), TrainingFailed)
     if kind is InvalidOptions:
         return InvalidOptions(message["message"], message["fields"])
-    return kind(message["message"])  # type: ignore[no-any-return]
+    return kind(message["message"])

@@ -26,8 +26,8 @@ from charrnn.training.batches import Batches
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.kernel import Kernel, KernelOptions
 from charrnn.training.record import Record
-from charrnn.training.task import Task
 from charrnn.training.schedule import Position, Segment, decay_seconds, next_sample_step, validation_marks
+from charrnn.training.task import Task
 from charrnn.training.validation import Validation
 
 MOST_STEPS = 64  # in one call of the kernel
@@ -67,6 +67,7 @@ class Trainer:
         self.updates = 0
         self.epoch_sum, self.epoch_steps, self.last_epoch = 0.0, 0, math.inf  # of training losses
         self.reason: str | None = None
+        self.sample_step = self.validated_step = -1
         self.losses: list[float] = []
         self.characters = 0
         self.rate = 0.0
@@ -83,6 +84,7 @@ class Trainer:
         self._start_clock()
         if self.step == 0:
             self._sample()
+        self._look_for_end()
         while self.reason is None:
             self._call()
             self._look_around()
@@ -118,6 +120,8 @@ class Trainer:
         self.step, self.seconds_before, self.updates = position["step"], position["seconds"], position["updates"]
         self.epoch_sum, self.epoch_steps = position["epoch_sum"], position["epoch_steps"]
         self.last_epoch = math.inf if position["last_epoch"] is None else position["last_epoch"]
+        if metadata["record"]["finished"] and metadata["segments"] == self.task.segments:
+            self.reason = metadata["record"]["reason"]  # all was done but the writing of the model
         self.record = Record({**metadata["record"], "finished": False, "reason": None})
         self._note(f"resumed at step {self.step:,}")
         changed = [
@@ -176,10 +180,7 @@ class Trainer:
         self.seconds_per_step = elapsed if self.step == 0 else 0.7 * self.seconds_per_step + 0.3 * elapsed
         for k, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise TrainingFailed(
-                    f"the loss at step {self.step + k + 1} is {loss}: training diverged; a learning_rate below "
-                    f"{self.options['learning_rate']:g} would be right"
-                )
+                raise self._diverged(self.step + k + 1, f"the loss is {loss}")
             self._count_loss(self.step + k, loss)
         self.step += count
         self.updates += count
@@ -192,6 +193,12 @@ class Trainer:
         )  # fmt: skip
         self.characters += int(pieces["lengths"][:count].sum()) * self.options["batch_size"] if count else 0
         return [float(loss) for loss in losses.numpy()[:count]]
+
+    def _diverged(self, step: int, how: str) -> TrainingFailed:
+        return TrainingFailed(
+            f"training diverged: at step {step:,} {how}; a learning_rate below {self.options['learning_rate']:g} "
+            "would be right"
+        )
 
     def _rates(self, count: int) -> Any:
         rates = np.zeros(MOST_STEPS, np.float32)
@@ -237,16 +244,14 @@ class Trainer:
     # what is due between steps ----------------------------------------------------------
 
     def _look_around(self) -> None:
+        self._look_for_end()
         self._heed_stops()
         now, options = self.position, self.options
-        done = self.segment.progress(now) >= 1
-        if self.reason is None and done:
-            self.reason = "stopped" if self.segment.stop_seconds is not None else "budget"
         every = options["log_every"]
-        if self.step % every == 0 if every else now.seconds - self.progress_at >= PROGRESS_SECONDS or self.reason:
+        if (self.step % every == 0 if every else now.seconds - self.progress_at >= PROGRESS_SECONDS) or self.reason:
             self._progress(now)
-        if self.reason is None and self._validation_due(now):
-            self._validate()
+        if self.reason in (None, "interrupted") and self._validation_due(now):
+            self._validate()  # also when interrupted: whoever goes on has done what was due at this step
         if self.step == self.sample_step:
             self._sample()
         every = options["save_every"]
@@ -255,15 +260,19 @@ class Trainer:
         ):
             self._save_checkpoint()
 
+    def _look_for_end(self) -> None:
+        if self.reason is None and self.segment.progress(self.position) >= 1:
+            self.reason = "stopped" if self.segment.stop_seconds is not None else "budget"
+
     def _heed_stops(self) -> None:
         stops = self.stops()
         if self.reason or not stops:
             return
-        if self.segment.endless:
+        if self.segment.endless and stops == 1:
             decay = decay_seconds(self.seconds)
             self.segments[-1] = self.segment.stopped(self.position, decay)
             self._note(f"stopping: the learning rate falls for {decay:.0f} s, stop again to end at once")
-        elif self.segment.stop_seconds is None or stops > 1:
+        elif stops > 1 or self.segment.stop_seconds is None:
             self.reason = "interrupted"
 
     def _progress(self, now: Position) -> None:
@@ -325,6 +334,9 @@ class Trainer:
         if not self.validation:
             return
         loss = self.validation.loss(self.parameters)
+        if not math.isfinite(loss):
+            raise self._diverged(self.step, f"the validation loss is {loss}")
+        self.validated_step = self.step
         data = self.record.data
         best = data["best_validation_loss"] is None or loss < data["best_validation_loss"]
         data["validation_loss"] = loss
@@ -357,13 +369,16 @@ class Trainer:
 
     def _save_checkpoint(self, wait: bool = False) -> None:
         self._update_record()
+        weights = self.kernel.to_weights(self.parameters)
+        if not all(np.isfinite(array).all() for array in weights.values()):
+            raise self._diverged(self.step, "weights are not finite")
         position = {
             "step": self.step, "seconds": self.seconds, "updates": self.updates, "epoch_sum": self.epoch_sum,
             "epoch_steps": self.epoch_steps, "last_epoch": None if math.isinf(self.last_epoch) else self.last_epoch,
         }  # fmt: skip
         checkpoint = Checkpoint(
             {
-                "weights": self.kernel.to_weights(self.parameters),
+                "weights": weights,
                 "means": self.kernel.to_weights(self.moments[0]),
                 "squares": self.kernel.to_weights(self.moments[1]),
                 "state": {name: tensor.numpy() for name, tensor in self.state.items()},
@@ -379,6 +394,7 @@ class Trainer:
                         "position": position,
                         "environment": environment(),
                         "source_sha256": self.corpus.source_sha256,
+                        "validation_characters": self.task.validation_characters,
                     }
                 )
             ),
@@ -415,14 +431,13 @@ class Trainer:
         }  # fmt: skip
 
     def _end(self) -> None:
-        if self.sample_step != self.step:
+        if not any(sample["step"] == self.step for sample in self.record.data["samples"]):
             self._sample()
         complete = self.reason != "interrupted"
-        if complete:
-            self._validate()
-        else:
+        if not complete:
             # the checkpoint first: looking at the loss here must not change what a resumed run will keep
             self._save_checkpoint(wait=True)
+        if self.validated_step != self.step:
             self._validate()
         self.record.data["finished"], self.record.data["reason"] = complete, self.reason
         if complete:
@@ -463,7 +478,7 @@ def _charrnn_version() -> str:
 
 def _instruction_sets() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
             flags = next((line for line in file if line.startswith("flags")), "").split()
     except OSError:
         return platform.machine()
