@@ -23,7 +23,9 @@ def held(path: Path, what: Path, patience: float = PATIENCE) -> Iterator[int]:
     give_up = time.monotonic() + patience
     while (descriptor := _try(path)) is None:
         if time.monotonic() > give_up:
-            raise WouldOverwrite(f"{what} is being trained by another process; wait for it, or stop it, or save elsewhere")
+            raise WouldOverwrite(
+                f"{what} is being trained by another process; wait for it, or stop it, or save elsewhere"
+            )
         time.sleep(0.05)
     try:
         yield descriptor
@@ -36,7 +38,7 @@ def _try(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(path)):  # not one that was removed meanwhile
+        if os.path.samestat(os.fstat(descriptor), path.stat()):  # not one that was removed meanwhile
             return descriptor
     except (BlockingIOError, FileNotFoundError):
         pass
