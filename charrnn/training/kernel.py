@@ -98,6 +98,13 @@ def _get(buffer: Tensor, index: Tensor) -> Tensor:
     return _loaded(tf.squeeze(xla.dynamic_slice(buffer, start, [1, *buffer.shape[1:]]), 0))
 
 
+def _turned(matrix: Tensor) -> Tensor:
+    """The transposed matrix, laid out anew. Through a flat form, since XLA multiplies bfloat16 fast only where it does
+    not know that a factor is a transposed one."""
+    rows, columns = matrix.shape
+    return _materialised(tf.reshape(tf.reshape(tf.transpose(matrix), [-1]), [columns, rows]))
+
+
 def _materialised(values: Tensor) -> Tensor:
     """The same values, computed once: XLA would rather compute a tanh again for everyone who reads it."""
     return xla.gen_xla_ops.xla_optimization_barrier(input=[values])[0]
@@ -159,8 +166,8 @@ class _LSTM:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         gates, through, forget = factors
         cell_error = carried[0] + error * through
-        from_hidden = tf.constant([False, False, False, True])[:, None, None]
-        return tf.where(from_hidden, error[None], cell_error[None]) * gates, (cell_error * forget,)
+        from_hidden = tf.constant([0, 0, 0, 1], error.dtype)[:, None, None]
+        return (cell_error[None] + from_hidden * (error - cell_error)[None]) * gates, (cell_error * forget,)
 
 
 class _GRU:
@@ -369,7 +376,7 @@ class Kernel:
         errors = (powers / total - targets) * counts[:, None]  # of the logits
         gradient: Tensors = {}
         rounded = tf.cast(errors, weights.dtype)
-        gradient["output.weights"] = _product(rounded, top, (0,), (0,))
+        gradient["output.weights"] = _product(_turned(rounded), top)
         gradient["output.bias"] = tf.reduce_sum(errors, 0)
         top_error = tf.reshape(_product(rounded, weights.output), [time, streams, -1])
         top_error = tf.transpose(top_error, [0, 2, 1])  # [time, units, streams]
@@ -499,8 +506,7 @@ class _Weights:
 
     def back(self, layer: int) -> tuple[Tensor, Tensor | None]:
         """Turned recurrent and, except for the first layer, input weights, [H, gates*H]."""
-        recurrent = _materialised(tf.transpose(self.recurrent[layer]))
-        return recurrent, _materialised(tf.transpose(self.input[layer])) if layer else None
+        return _turned(self.recurrent[layer]), _turned(self.input[layer]) if layer else None
 
     def sources(self, ids: Tensor) -> Tensor:
         """What the first layer reads: embeddings or one-hot vectors, [time, D, streams]."""
@@ -536,7 +542,7 @@ class _Weights:
     def embedding_gradient(self, stack: Tensor, ids: Tensor) -> Tensor:
         """Gradient of the look-up table [V, E]."""
         error = self._error(stack, self.cell.input_rows)  # [gates*H, time*streams]
-        rows = _product(error, self.input[0], (0,), (0,))  # [time*streams, E]
+        rows = _product(_turned(error), self.input[0])  # [time*streams, E]
         return tf.math.unsorted_segment_sum(rows, tf.reshape(ids, [-1]), self.vocab_size)
 
     def _error(self, stack: Tensor, rows: slice) -> Tensor:
