@@ -9,6 +9,7 @@ sides alternate, and the ratio is of their medians: an absolute figure means lit
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -50,6 +51,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of each side")
     options = parser.parse_args()
     vocabulary = Vocabulary("".join(map(chr, range(32, 32 + CHARACTERS))))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 0.5:
+        print(
+            f"other programs keep this machine busy (load {load:.1f}): the peer, on all cores, suffers far more from it"
+        )
     print("generation, characters/s    | charrnn | seeded  | PyTorch | ratio | bar, aim")
     print("----------------------------|---------|---------|---------|-------|---------")
     for units, streams in CASES:

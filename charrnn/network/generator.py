@@ -7,6 +7,7 @@ It knows prompts, lengths, stop texts and seeds. It does not know files or train
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +28,11 @@ READ = 256  # characters of a prompt that a stream reads in one `step`, so that 
 class Stream:
     """One text in the making. Made by `Generator.join`, moved on by `Generator.step`."""
 
-    def __init__(self, prompt_ids: NDArray[Any], options: SamplingOptions, index: int, vocab_size: int) -> None:
+    def __init__(self, options: SamplingOptions, index: int, vocab_size: int) -> None:
         self.options = options
         self.written = 0  # characters, a stop text included
         self.finished = False
         self.reason: str | None = None  # "length" or "stop", once finished
-        self._unread = prompt_ids
         self._noise = Noise(options.seed, index, vocab_size, options.temperature)
         self._held = ""  # could be the beginning of a stop text
         self._pieces: list[str] = []
@@ -84,6 +84,15 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
 
 
+@dataclass
+class _Prompt:
+    """A prompt that is being read, once for all streams that came with it at the same time."""
+
+    unread: NDArray[Any]
+    streams: list[Stream]
+    state: StreamState | None = None  # after what was read; None before
+
+
 class Generator:
     """Writes with one model, any number of streams at once.
 
@@ -94,15 +103,14 @@ class Generator:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._folded = model.folded
-        self._reading: list[tuple[Stream, StreamState | None]] = []
+        self._reading: list[_Prompt] = []
         self._groups = {seeded: _Group(self._folded, seeded) for seeded in (False, True)}
 
     @property
     def streams(self) -> list[Stream]:
         """The streams that are not finished."""
-        return [stream for stream, _ in self._reading] + [
-            stream for group in self._groups.values() for stream in group.streams
-        ]
+        reading = [stream for prompt in self._reading for stream in prompt.streams]
+        return reading + [stream for group in self._groups.values() for stream in group.streams]
 
     def join(self, prompt: str | None = None, options: SamplingOptions | None = None, index: int = 0) -> Stream:
         """A new stream. `prompt` goes before that of `options`; `index` tells streams of the same seed apart.
@@ -111,16 +119,23 @@ class Generator:
         """
         options = options or SamplingOptions()
         ids = self._model.prompt_ids(options.prompt if prompt is None else prompt)
-        stream = Stream(ids, options, index, self._folded.sizes.vocab_size)
-        if options.length:
-            self._reading.append((stream, None))
-        else:
+        stream = Stream(options, index, self._folded.sizes.vocab_size)
+        if not options.length:
             stream._end("length")
+            return stream
+        for waiting in self._reading:
+            if waiting.state is None and np.array_equal(waiting.unread, ids):
+                waiting.streams.append(stream)
+                return stream
+        self._reading.append(_Prompt(ids, [stream]))
         return stream
 
     def leave(self, stream: Stream) -> None:
         """Stop writing this stream; nothing happens if it has finished."""
-        self._reading = [entry for entry in self._reading if entry[0] is not stream]
+        for prompt in self._reading:
+            if stream in prompt.streams:
+                prompt.streams.remove(stream)
+        self._reading = [prompt for prompt in self._reading if prompt.streams]
         for group in self._groups.values():
             group.leave(stream)
 
@@ -139,20 +154,18 @@ class Generator:
         return wrote
 
     def _read(self) -> None:
-        """Let every stream that has not read its prompt read on; those that are done get ready to write."""
+        """Read on in every prompt that is not read yet; the streams of those that are done get ready to write."""
         alone = len(self._reading) == 1 and not any(group.streams for group in self._groups.values())
-        limit = len(self._reading[0][0]._unread) if alone else READ
-        reading: list[tuple[Stream, StreamState | None]] = []
-        for stream, state in self._reading:
+        for prompt in self._reading:
             reader = Batch(self._folded, row_by_row=True)
-            reader.add(state)
-            reader.read(stream._unread[:limit])
-            stream._unread = stream._unread[limit:]
-            if len(stream._unread):
-                reading.append((stream, reader.state(0)))
-            else:
-                self._groups[stream.options.seed is not None].join(stream, reader.state(0))
-        self._reading = reading
+            reader.add(prompt.state)
+            limit = len(prompt.unread) if alone else READ
+            reader.read(prompt.unread[:limit])
+            prompt.unread, prompt.state = prompt.unread[limit:], reader.state(0)
+            if not len(prompt.unread):
+                for stream in prompt.streams:
+                    self._groups[stream.options.seed is not None].join(stream, prompt.state)
+        self._reading = [prompt for prompt in self._reading if len(prompt.unread)]
 
 
 class _Group:

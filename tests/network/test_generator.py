@@ -186,6 +186,16 @@ def test_a_stream_that_should_write_nothing_is_finished_at_once(model):
     assert together.streams == []
 
 
+def test_streams_that_come_with_the_same_prompt_have_it_read_once(model, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        generator.Batch, "read", lambda self, ids, read_on=batch.Batch.read: (read.append(len(ids)), read_on(self, ids))
+    )
+    texts = model.generate("the " * 100, length=20, seed=3, count=5)
+    assert read == [400]
+    assert texts[4] == written_alone(model, "the " * 100, SamplingOptions(length=20, seed=3), 4)[0]
+
+
 def test_leaving_before_the_prompt_is_read_ends_the_reading(model):
     together = Generator(model)
     stream = together.join("a" * 5000, SamplingOptions(length=3))
@@ -198,7 +208,7 @@ def test_leaving_before_the_prompt_is_read_ends_the_reading(model):
 @given(st.text("ab", min_size=0, max_size=25), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), st.data())
 def test_a_stop_text_ends_a_stream_before_it_however_the_text_arrives(text, stops, data):
     def received(sizes):
-        stream = generator.Stream(np.zeros(1), SamplingOptions(length=max(1, len(text)), stop=tuple(stops)), 0, 3)
+        stream = generator.Stream(SamplingOptions(length=max(1, len(text)), stop=tuple(stops)), 0, 3)
         at, shown = 0, []
         for size in sizes:
             if stream.finished or at >= len(text):
@@ -220,7 +230,7 @@ def test_a_stop_text_ends_a_stream_before_it_however_the_text_arrives(text, stop
 
 
 def test_a_stream_holds_back_only_what_could_begin_a_stop_text():
-    stream = generator.Stream(np.zeros(1), SamplingOptions(length=100, stop=("STOP",)), 0, 3)
+    stream = generator.Stream(SamplingOptions(length=100, stop=("STOP",)), 0, 3)
     shown = []
     for character in "a S ST x":
         stream._receive(character)
@@ -229,7 +239,7 @@ def test_a_stream_holds_back_only_what_could_begin_a_stop_text():
 
 
 def test_a_stream_counts_what_it_wrote_up_to_the_end_of_the_stop_text():
-    stream = generator.Stream(np.zeros(1), SamplingOptions(length=100, stop=("b",)), 0, 3)
+    stream = generator.Stream(SamplingOptions(length=100, stop=("b",)), 0, 3)
     stream._receive("aa")
     stream._receive("abaa")
     assert (stream.take(), stream.written, stream.remaining) == ("aaa", 4, 0)
@@ -246,7 +256,7 @@ def test_noise_for_very_many_streams_is_drawn_in_smaller_pieces(model, monkeypat
 
 
 def test_what_was_held_back_is_given_out_when_the_length_is_reached():
-    stream = generator.Stream(np.zeros(1), SamplingOptions(length=3, stop=("STOP",)), 0, 3)
+    stream = generator.Stream(SamplingOptions(length=3, stop=("STOP",)), 0, 3)
     stream._receive("xST")
     assert (stream.take(), stream.reason) == ("xST", "length")
 
