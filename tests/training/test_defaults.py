@@ -1,0 +1,103 @@
+"""What is chosen for whoever sets nothing: rules that hold whatever the choices are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from charrnn.network.options import TrainingOptions
+from charrnn.training.defaults import Facts, resolve
+
+facts = st.builds(Facts, st.integers(3, 40_000), st.integers(3, 10**9), st.integers(1, 64), st.booleans())
+options = st.fixed_dictionaries(
+    {},
+    optional={
+        "cell": st.sampled_from(["lstm", "gru", "rnn"]),
+        "rnn_size": st.integers(1, 2048),
+        "num_layers": st.integers(1, 4),
+        "embedding_size": st.integers(0, 512),
+        "dropout": st.floats(0, 0.9),
+        "batch_size": st.integers(1, 512),
+        "seq_length": st.integers(1, 512),
+        "learning_rate": st.floats(1e-5, 1),
+        "schedule": st.sampled_from(["cosine", "constant"]),
+        "warmup_steps": st.integers(0, 1000),
+        "save_every": st.integers(1, 1000),
+        "weight_decay": st.floats(0, 1),
+        "seed": st.integers(0, 2**63 - 1),
+    },
+)
+budgets = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"minutes": st.floats(0.01, 1000)}),
+    st.fixed_dictionaries({"max_steps": st.integers(1, 10**6)}),
+    st.fixed_dictionaries({"max_epochs": st.floats(0.01, 1000)}),
+    st.fixed_dictionaries({"until_stopped": st.just(True)}),
+    st.fixed_dictionaries({"minutes": st.floats(0.01, 1000), "max_steps": st.integers(1, 10**6)}),
+)
+BY_TIME_OR_LATER = {"minutes", "max_steps", "max_epochs", "save_every", "log_every", "sample_every", "validate_every"}
+
+
+@given(facts, options, budgets)
+def test_what_was_given_is_never_changed(facts: Facts, given_options: dict[str, Any], budget: dict[str, Any]) -> None:
+    resolved = resolve(TrainingOptions.parse({**given_options, **budget}), facts)
+    for name, value in {**given_options, **budget}.items():
+        assert resolved[name] == value, name
+
+
+@given(facts, options, budgets)
+def test_nothing_is_left_open_and_everything_is_json(
+    facts: Facts, given_options: dict[str, Any], budget: dict[str, Any]
+) -> None:
+    resolved = resolve(TrainingOptions.parse({**given_options, **budget}), facts)
+    assert json.loads(json.dumps(resolved, allow_nan=False)) == resolved
+    left_open = {name for name, value in resolved.items() if value is None}
+    assert left_open <= BY_TIME_OR_LATER | {"whitelist"}
+    assert resolved["threads"] >= 1
+    assert resolved["precision"] in ("float32", "bfloat16")
+    asked_for = [resolved[name] for name in ("minutes", "max_steps", "max_epochs", "until_stopped")]
+    assert any(asked_for)
+    stored = {name: value for name, value in resolved.items() if name in TrainingOptions.model_fields}
+    TrainingOptions.parse({name: value for name, value in stored.items() if value is not None})  # all within range
+
+
+@given(facts, options, budgets)
+def test_the_same_facts_give_the_same_choices(
+    facts: Facts, given_options: dict[str, Any], budget: dict[str, Any]
+) -> None:
+    parsed = TrainingOptions.parse({**given_options, **budget})
+    assert resolve(parsed, facts) == resolve(parsed, facts)
+
+
+def fits(characters: int, resolved: dict[str, Any]) -> bool:
+    return bool((characters - 1) // resolved["batch_size"] >= 2 * resolved["seq_length"])
+
+
+@given(facts, budgets)
+def test_a_stream_always_holds_two_sequences(facts: Facts, budget: dict[str, Any]) -> None:
+    assert fits(facts.train_characters, resolve(TrainingOptions.parse(budget), facts))
+
+
+@given(st.integers(3, 20_000), st.integers(1, 200))
+def test_with_a_length_given_the_batch_shrinks_alone_as_far_as_it_can(characters: int, length: int) -> None:
+    resolved = resolve(TrainingOptions.parse({"seq_length": length}), Facts(50, characters, 2, False))
+    assert resolved["seq_length"] == length
+    assert fits(characters, resolved) or resolved["batch_size"] == 1
+
+
+@given(st.integers(3, 20_000), st.integers(1, 200))
+def test_with_a_batch_given_the_length_shrinks_alone_as_far_as_it_can(characters: int, batch: int) -> None:
+    resolved = resolve(TrainingOptions.parse({"batch_size": batch}), Facts(50, characters, 2, False))
+    assert resolved["batch_size"] == batch
+    assert fits(characters, resolved) or resolved["seq_length"] == 1
+
+
+@given(st.integers(3, 20_000))
+def test_the_batch_shrinks_before_the_length_does(characters: int) -> None:
+    roomy = resolve(TrainingOptions.parse({}), Facts(50, 20_000, 2, False))
+    resolved = resolve(TrainingOptions.parse({}), Facts(50, characters, 2, False))
+    assume(resolved["seq_length"] < roomy["seq_length"])
+    assert resolved["batch_size"] == 1
