@@ -3,7 +3,8 @@
 #   make run                     learn a real text (the standard library's Python) for a minute, then write like it
 #   make run FILE=a.txt MINUTES=3
 #   make test                    everything CI checks: ruff, mypy, pytest
-#   make bench                   the benchmark tables (long)
+#   make bench                   the benchmark table (most of an hour; python -m benchmarks NAME runs one)
+#   make bench PEER=torch_lstm.py PEER_PYTHON=python TEXT=tinyshakespeare.txt
 #   make lint | lock | clean
 
 VENV := .venv
@@ -26,7 +27,8 @@ lint: $(INSTALLED)
 	$(PYTHON) -m mypy
 
 bench: $(INSTALLED)
-	$(PYTHON) -m benchmarks
+	$(PYTHON) -m benchmarks $(if $(PEER),--peer $(PEER)) $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON)) \
+		$(if $(TEXT),--text $(TEXT))
 
 # pinned versions with hashes for every supported Python and platform; no host is named in it
 lock:

@@ -1,6 +1,6 @@
 """Text to ids: how fast both passes over a large file are together, and how much unshared memory they take.
 
-    python benchmarks/ingest.py [--size 1GB] [--folder FOLDER] [--runs 3]
+    python -m benchmarks.ingest [--size 1GB] [--folder FOLDER] [--runs 3]
 
 Makes one file of ASCII and one of mixed UTF-8 in a temporary folder, turns each into ids in a child process, and prints
 one table. Rates are bytes of text per second of wall time, the writing of the ids to the disk (fsync) included in
@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.table import Row, say
 
 BAR_SPEED, AIM_SPEED, BAR_MEMORY = 100, 300, 200  # MB/s, MB/s, MB
 
@@ -38,6 +42,7 @@ MIXED = (
     "Party 🎉🎉 at 8, bring cake 🍰 and e\u0301clairs 👩‍🍳!\n",
     ENGLISH,
 )
+TEXTS = (("ASCII", (ENGLISH,)), ("mixed UTF-8", MIXED))
 CHILD = """
 import json, sys, threading, time
 from charrnn.text import ingest
@@ -81,12 +86,28 @@ def main() -> None:
                    "unshared memory, MB", "bar"):  # fmt: skip
         table.add_column(column, justify="left" if column == "text" else "right")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for name, lines in (("ASCII", (ENGLISH,)), ("mixed UTF-8", MIXED)):
+        for name, lines in TEXTS:
             source = Path(folder) / "text.txt"
             write_text(source, lines, size)
             table.add_row(*measured(name, source, arguments.runs))
             source.unlink()
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def rows(size: int = 10**9, runs: int = 3) -> Iterator[Row]:
+    """A row of speed and one of memory for each kind of text."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, lines in TEXTS:
+            say(f"text to ids, {name}")
+            source = Path(folder) / "text.txt"
+            write_text(source, lines, size)
+            results = [run(source) for _ in range(runs)]
+            source.unlink()
+            speed = size / 1e6 / statistics.median(result["both"] for result in results)
+            memory = max((result["memory"] or math.nan) for result in results)
+            what = f"text to ids, {size / 1e9:g} GB of {name}"
+            yield Row(f"{what}, MB/s", f"{speed:,.0f}", "", "", str(BAR_SPEED), str(AIM_SPEED))
+            yield Row(f"{what}, unshared memory, MB", f"{memory:,.0f}", "", "", str(BAR_MEMORY), "")
 
 
 def parsed_size(text: str) -> int:
