@@ -69,7 +69,7 @@ def nominal_characters(values: dict[str, Any], facts: Facts, minutes: float) -> 
     """How many characters of training so many minutes are taken for, from sizes alone."""
     units, layers = values["rnn_size"], values["num_layers"]
     weights = layers * 8 * units * units + facts.vocab_size * units
-    return minutes * 60 * NOMINAL_SPEED / (PASSES_COST * weights)
+    return float(minutes * 60 * NOMINAL_SPEED / (PASSES_COST * weights))
 
 
 def _minutes(values: dict[str, Any], facts: Facts) -> float:
@@ -121,4 +121,4 @@ def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tupl
 def _learning_rate(units: int, layers: int, cell: str) -> float:
     """Larger networks want smaller steps."""
     rate = 4e-3 * min(1.0, (512 / units)) ** 0.5
-    return rate / (2 if cell == "rnn" else 1) / (1 if layers == 1 else 1.5)
+    return float(rate / (2 if cell == "rnn" else 1) / (1 if layers == 1 else 1.5))

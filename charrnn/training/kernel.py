@@ -48,7 +48,6 @@ class KernelOptions:
     weight_decay: float = 0.0
     seed: int = 0
     precision: str = "float32"  # of the products' inputs: "bfloat16", "float32", or "float64" for tests of the gradient
-    shards: int = 1  # parts of the batch whose gradients are computed side by side and summed in order
 
     @property
     def dtype(self) -> Any:
@@ -243,8 +242,6 @@ class Kernel:
     """
 
     def __init__(self, options: KernelOptions) -> None:
-        if options.batch_size % options.shards:
-            raise ValueError(f"batch_size {options.batch_size} cannot be cut into {options.shards} equal shards")
         self.options = options
         self.cell = _CELLS[options.cell]
         self._run = tf.function(self._steps, jit_compile=True, autograph=False)
@@ -288,7 +285,7 @@ class Kernel:
         return array
 
     def _rolled(self, name: str) -> bool:
-        return self.options.cell == "gru" and (name.endswith(".input") or name.endswith(".bias"))
+        return self.options.cell == "gru" and name.endswith((".input", ".bias"))
 
     def zero_state(self, batch: int | None = None) -> Tensors:
         """The state before anything was read: `h{layer}` and, for LSTM, `c{layer}`, each [units, streams]."""
@@ -326,7 +323,7 @@ class Kernel:
         one shape, compiled once, serves every count. `updates` counts the updates that made the moments.
         Returns parameters, moments, state and losses: nats per character [most].
         """
-        return self._run(
+        result: tuple[Tensors, tuple[Tensors, Tensors], Tensors, Any] = self._run(
             parameters,
             moments,
             state,
@@ -338,19 +335,22 @@ class Kernel:
             tf.constant(first_step, tf.int32),
             tf.constant(count, tf.int32),
         )
+        return result
 
     def losses(self, parameters: Tensors, state: Tensors, ids: Any) -> tuple[Any, Tensors]:
         """Read ids int32 [time + 1, streams]: nats of each next character [time, streams], and the state after."""
-        return self._forward(parameters, state, tf.constant(ids, tf.int32))
+        result: tuple[Any, Tensors] = self._forward(parameters, state, tf.constant(ids, tf.int32))
+        return result
 
     def logits(self, parameters: Tensors, state: Tensors, ids: Any) -> tuple[Any, Tensors]:
         """Read ids int32 [time, streams]: logits [time, streams, V] and the state after."""
-        return self._logits(parameters, state, tf.constant(ids, tf.int32))
+        result: tuple[Any, Tensors] = self._logits(parameters, state, tf.constant(ids, tf.int32))
+        return result
 
     # one step ----------------------------------------------------------------
 
     def gradients(
-        self, parameters: Tensors, state: Tensors, ids: Tensor, length: Tensor, step: Tensor, shard: int = 0
+        self, parameters: Tensors, state: Tensors, ids: Tensor, length: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensors, Tensors]:
         """The loss, its gradient and the state after, for ids [seq_length + 1, streams] of which `length` count.
 
@@ -358,7 +358,7 @@ class Kernel:
         """
         weights = _Weights(self.options, self.cell, parameters)
         streams, time = ids.shape[1], ids.shape[0] - 1
-        masks = self._dropout_masks(streams, step, shard)
+        masks = self._dropout_masks(streams, step)
         sources = weights.sources(ids[:-1])
         history, after = _forward_loop(weights, sources, state, masks, time)
 
@@ -391,34 +391,17 @@ class Kernel:
             gradient["embedding"] = weights.embedding_gradient(stacks[0], ids[:-1])
         return loss, {name: gradient[name] for name in parameters}, after
 
-    def _dropout_masks(self, streams: int, step: Tensor, shard: int) -> list[Tensor]:
+    def _dropout_masks(self, streams: int, step: Tensor) -> list[Tensor]:
         """One mask a layer, [units, streams], the same for all time steps of the piece (Gal and Ghahramani 2016)."""
         if not self.options.dropout:
             return []
         masks = []
         for layer in range(self.options.sizes.num_layers):
-            stream = (self.options.seed * 1_000_003 + layer * 65_537 + shard * 257 + 1) % 2**32
+            stream = (self.options.seed * 1_000_003 + layer * 65_537 + 1) % 2**32
             seed = tf.bitcast(step, tf.uint32) * np.uint32(0xC2B2AE3D) + np.uint32(stream)
             shape = (self.options.sizes.rnn_size, streams)
             masks.append(_materialised(_keep_mask(shape, self.options.dropout, seed, self.options.dtype)))
         return masks
-
-    def _batch_gradients(
-        self, parameters: Tensors, state: Tensors, ids: Tensor, length: Tensor, step: Tensor
-    ) -> tuple[Tensor, Tensors, Tensors]:
-        shards = self.options.shards
-        if shards == 1:
-            return self.gradients(parameters, state, ids, length, step)
-        width = self.options.batch_size // shards
-        results = []
-        for shard in range(shards):
-            part = slice(shard * width, (shard + 1) * width)
-            mine = {name: tensor[:, part] for name, tensor in state.items()}
-            results.append(self.gradients(parameters, mine, ids[:, part], length, step, shard))
-        loss = sum(result[0] for result in results) / shards
-        gradient = {name: sum(result[1][name] for result in results) / shards for name in parameters}
-        after = {name: tf.concat([result[2][name] for result in results], 1) for name in state}
-        return loss, gradient, after
 
     def _steps(
         self,
@@ -438,14 +421,13 @@ class Kernel:
         ) -> Any:
             start = 1 - tf.cast(_get(fresh, k), self.options.dtype)
             state = {name: tensor * start for name, tensor in state.items()}
-            loss, gradient, state = self._batch_gradients(
-                parameters, state, _get(ids, k), _get(lengths, k), first_step + k
-            )
+            loss, gradient, state = self.gradients(parameters, state, _get(ids, k), _get(lengths, k), first_step + k)
             parameters, moments = self._adam(parameters, moments, gradient, _get(rates, k), updates + k + 1)
             return k + 1, parameters, moments, state, _put(losses, loss, k)
 
-        losses = tf.zeros_like(rates)
-        return tf.while_loop(lambda k, *_: k < count, step, (tf.constant(0), parameters, moments, state, losses))[1:]
+        begin = (tf.constant(0), parameters, moments, state, tf.zeros_like(rates))
+        _, parameters, moments, state, losses = tf.while_loop(lambda k, *_: k < count, step, begin)
+        return parameters, moments, state, losses
 
     def _adam(
         self, parameters: Tensors, moments: tuple[Tensors, Tensors], gradient: Tensors, rate: Tensor, update: Tensor
@@ -529,7 +511,8 @@ class _Weights:
     def layer_gradient(self, layer: int, stack: Tensor, inputs: Tensor, hidden: Tensor) -> Tensors:
         """stack: errors of the pre-activations [time, rows, H, streams]; inputs, hidden: [time*streams, …]."""
         name = f"layers.{layer}."
-        input_error, hidden_error = self._error(stack, self.cell.input_rows), self._error(stack, self.cell.recurrent_rows)
+        input_error = self._error(stack, self.cell.input_rows)
+        hidden_error = self._error(stack, self.cell.recurrent_rows)
         gradient = {
             name + "input": _product(input_error, inputs),
             name + "recurrent": _product(hidden_error, hidden),
