@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from charrnn.network.options import TrainingOptions
+from charrnn.processor import features
 
 BUDGETS = ("minutes", "max_steps", "max_epochs", "until_stopped")
 DEFAULT_MINUTES = 3.0
 NOMINAL_SPEED = 2e11  # multiplications and additions a second: what two cores are taken for, whatever they are
+_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 PASSES_COST = 6  # operations a weight and character of training: two each for forward, backward and gradient
 
 
@@ -30,16 +32,7 @@ class Facts:
 
 def facts_of_this_machine(vocab_size: int, train_characters: int) -> Facts:
     """Facts with the processors that this process may use."""
-    return Facts(vocab_size, train_characters, len(os.sched_getaffinity(0)), _has_bfloat16())
-
-
-def _has_bfloat16() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
-    except OSError:
-        return False
-    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
+    return Facts(vocab_size, train_characters, len(os.sched_getaffinity(0)), bool(_BFLOAT16 & features()))
 
 
 def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from charrnn.errors import TrainingFailed
 from charrnn.events import Event, Finished, Note, Progress, Sampled, Saved, Started, Validated
 from charrnn.network.cells import Sizes, initial_weights
 from charrnn.network.model import Model
+from charrnn.processor import features
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import Batches
 from charrnn.training.checkpoint import Checkpoint
@@ -122,6 +123,7 @@ class Trainer:
         self.last_epoch = math.inf if position["last_epoch"] is None else position["last_epoch"]
         if metadata["record"]["finished"] and metadata["segments"] == self.task.segments:
             self.reason = metadata["record"]["reason"]  # all was done but the writing of the model
+            self.validated_step = self.step
         self.record = Record({**metadata["record"], "finished": False, "reason": None})
         self._note(f"resumed at step {self.step:,}")
         changed = [
@@ -465,7 +467,7 @@ def environment() -> dict[str, Any]:
             "charrnn": _charrnn_version(), "numpy": np.__version__, "tensorflow": tf.__version__,
             "python": platform.python_version(),
         },
-        "processor": _instruction_sets(),
+        "processor": " ".join(sorted(name for name in features() if name.startswith(("avx", "amx", "fma")))),
         "devices": sorted({device.device_type for device in tf.config.list_physical_devices()}),
     }  # fmt: skip
 
@@ -474,12 +476,3 @@ def _charrnn_version() -> str:
     import charrnn
 
     return charrnn.__version__
-
-
-def _instruction_sets() -> str:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
-    except OSError:
-        return platform.machine()
-    return " ".join(sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma"))))
