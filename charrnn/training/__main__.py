@@ -75,8 +75,8 @@ def main() -> int:
         where = f"{error.filename}: " if error.filename else ""
         sender.message({"error": "TrainingFailed", "message": f"{where}{error.strerror or error}", "fields": {}})
         return 1
-    except tf.errors.ResourceExhaustedError as error:
-        text = f"out of memory: {error.message}; a smaller rnn_size, batch_size or seq_length would be right"
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        text = f"out of memory: {error}; a smaller rnn_size, batch_size or seq_length would be right"
         sender.message({"error": "TrainingFailed", "message": text, "fields": {}})
         return 1
     return 0

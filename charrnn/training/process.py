@@ -114,6 +114,8 @@ def _files(output: Path | None) -> Iterator[Files]:
         return
     if not output.name.endswith(".safetensors") or output.name == ".safetensors":
         raise InvalidOptions(f"a model is saved as NAME.safetensors, not {output}", {"output": "NAME.safetensors"})
+    if output.is_dir():
+        raise InvalidOptions(f"{output} is a folder; a model is a file", {"output": "is a folder"})
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -357,9 +357,12 @@ def test_files_that_cannot_be_read_or_written_are_refused_by_name(verse: Path) -
         train(verse.parent / "nowhere.txt")
     with pytest.raises(InvalidOptions, match=r"NAME\.safetensors"):
         train(verse, output=verse.parent / "model.pkl")
+    (verse.parent / "folder.safetensors").mkdir()
+    with pytest.raises(InvalidOptions, match="a folder"):
+        train(verse, output=verse.parent / "folder.safetensors", force=True)
     with pytest.raises(TrainingFailed, match="cannot be made"):
         train(verse, output=verse / "m.safetensors")
-    assert contents(verse.parent) == {"verse.txt"}
+    assert contents(verse.parent) == {"verse.txt", "folder.safetensors"}
 
 
 def test_a_callback_that_fails_ends_the_training_and_a_second_training_has_to_wait(
@@ -417,6 +420,14 @@ def interrupted(folder: Path, options: str, *signals_after: int) -> list[str]:
     assert script.returncode == 0
     assert not Path(f"/proc/{child}").exists()
     return lines
+
+
+def test_an_interrupt_before_the_first_step_also_gives_a_model(verse: Path) -> None:
+    options = '{"rnn_size": 16, "batch_size": 8, "seq_length": 20, "minutes": 5, "log_every": 1}'
+    lines = interrupted(verse.parent, options, 0)
+    assert lines[-1].startswith("returned False interrupted")
+    assert int(lines[-1].split()[3]) <= 5
+    assert contents(verse.parent) == RESULTS
 
 
 def test_an_interrupt_saves_and_returns_the_model_so_far(verse: Path) -> None:

@@ -20,7 +20,7 @@ from tests.training.texts import SMALL, write_verse
 
 STEPS = {
     "max_steps": 24, "validate_every": 4, "log_every": 1, "keep": "best", **SMALL,
-    "learning_rate": 5.0, "schedule": "constant", "warmup_steps": 400,
+    "learning_rate": 10.0, "schedule": "constant", "warmup_steps": 50,
 }  # fmt: skip
 
 Stops = Callable[[Trainer], int]
