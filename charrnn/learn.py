@@ -19,6 +19,7 @@ def train(
     source: str | PathLike[str],
     *,
     output: str | PathLike[str] | None = None,
+    parent: str | PathLike[str] | None = None,
     callback: Callable[[Event], None] | None = None,
     resume: bool = False,
     force: bool = False,
@@ -29,8 +30,10 @@ def train(
 
     `options` are the fields of `TrainingOptions` (or their aliases); whoever gives none gets the best model that three
     minutes can buy. `output` is where the model is saved; its checkpoint lies beside it. `resume` goes on from that
-    checkpoint, `force` replaces what is there. `callback` is called with every event of `charrnn.events`. `progress`
-    shows a live display: by default in a terminal and in a notebook, with True everywhere, with False nowhere.
+    checkpoint, `force` replaces what is there. `parent` is a model file to begin with, for it to go on with another
+    text: its network and its characters stay, new characters are added. `callback` is called with every event of
+    `charrnn.events`. `progress` shows a live display: by default in a terminal and in a notebook, with True
+    everywhere, with False nowhere.
 
     Interrupting it (Ctrl-C, the notebook's stop button) saves and returns the model so far, with `finished` False.
 
@@ -51,6 +54,7 @@ def train(
             Path(source),
             TrainingOptions.parse(options, files=True),
             output=None if output is None else Path(output),
+            parent=None if parent is None else Path(parent),
             resume=resume,
             force=force,
             callback=listen,

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli import INTERRUPTED
-from charrnn.cli.model_path import MODEL_IN_FOLDER
+from charrnn.cli.model_path import MODEL_IN_FOLDER, find_model
 from charrnn.cli.spelling import parameter, with_options
 from charrnn.network.options import ALIASES, TrainingOptions
 
@@ -56,6 +56,9 @@ def train(
             "-o", "--output", help="Where to save the model (default: FILE's name with .safetensors, in this folder)."
         ),
     ] = None,
+    parent: Annotated[
+        str | None, typer.Option("--parent", help="A model to begin with: it goes on with FILE, another text.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside the model.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a model and checkpoint that are there.")] = False,
     input_file: Annotated[str | None, typer.Option("--input-file", hidden=True)] = None,
@@ -85,7 +88,10 @@ def train(
     wanted = TrainingOptions.parse(given, files=True)
     try:
         with live_display(True, every=every) as show:
-            model = run(Path(source), wanted, output=model_path, resume=resume, force=force, callback=show)
+            model = run(
+            Path(source), wanted, output=model_path, parent=find_model(Path(parent)) if parent else None,
+            resume=resume, force=force, callback=show,
+        )  # fmt: skip
     except KeyboardInterrupt:
         print("interrupted before there was anything to save", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

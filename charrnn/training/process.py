@@ -32,6 +32,7 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.batches import Batches
 from charrnn.training.checkpoint import Checkpoint, checkpoint_path
 from charrnn.training.defaults import BUDGETS, Facts, facts_of_this_machine, nominal_characters, resolve
+from charrnn.training.fork import options_of_child
 from charrnn.training.lock import held
 from charrnn.training.schedule import CONTINUED, Segment, validation_sample
 from charrnn.training.task import Task
@@ -79,6 +80,7 @@ def run(
     options: TrainingOptions,
     *,
     output: Path | None = None,
+    parent: Path | None = None,
     resume: bool = False,
     force: bool = False,
     callback: Listener | None = None,
@@ -95,9 +97,11 @@ def run(
             return model
         try:
             with _Worker(lock) as worker:
-                task = _task(source, options, files, checkpoint)
                 if checkpoint is None:
+                    task = _begin(source, options, files, parent)
                     files.remove_results()  # as was asked for, but not before it is sure that the training begins
+                else:
+                    task = _go_on(source, options, files, checkpoint)
                 worker.tell(task.to_json())
                 worker.follow(listener)
         finally:
@@ -164,32 +168,50 @@ def _finished(files: Files, checkpoint: Checkpoint, options: TrainingOptions, li
     return model
 
 
-def _task(source: Path, options: TrainingOptions, files: Files, checkpoint: Checkpoint | None) -> Task:
-    if checkpoint is None:
-        corpus = ingest(source, files.ids, max_vocab=options.max_vocab, whitelist=options.whitelist)
-        train_part, validation_part = corpus.split(options.validation_fraction, options.validation)
-        facts = facts_of_this_machine(len(corpus.vocabulary), len(train_part))
-        resolved = resolve(options, facts)
-        resolved["keep"] = _keep(options.keep, len(validation_part))
-        batches = Batches(train_part, resolved["batch_size"], resolved["seq_length"], resolved["seed"])
-        segments = [_segment(resolved, batches)]
+def _begin(source: Path, options: TrainingOptions, files: Files, parent: Path | None) -> Task:
+    """The task of a training from its first step, with the weights of `parent` or with new ones."""
+    given = options.max_vocab, options.whitelist
+    if parent is None:
+        corpus = ingest(source, files.ids, max_vocab=given[0], whitelist=given[1])
     else:
-        _refuse_other_options(checkpoint, options)
-        resolved = dict(checkpoint.metadata["options"])
-        corpus = _same_corpus(source, files, checkpoint)
-        train_part, validation_part = corpus.split(resolved["validation_fraction"], resolved["validation"])
-        facts = facts_of_this_machine(len(corpus.vocabulary), len(train_part))
-        batches = Batches(train_part, resolved["batch_size"], resolved["seq_length"], resolved["seed"])
-        segments = [Segment(**segment) for segment in checkpoint.metadata["segments"]]
-        if budget := _new_budget(checkpoint, options):
-            resolved |= budget
-            segments.append(_continuation(resolved, batches, checkpoint))
-    sample = (
-        checkpoint.metadata["validation_characters"] if checkpoint else _validation_sample(resolved, facts, segments[0])
-    )
+        if parent.exists() and files.model.exists() and parent.samefile(files.model):
+            raise WouldOverwrite(f"{parent} is the parent and would be replaced; save the child under another name")
+        model = load(parent)
+        options = options_of_child(options, model)
+        corpus = ingest(
+            source, files.ids, max_vocab=given[0], whitelist=given[1], vocabulary=model.vocabulary, extend=True
+        )
+    train_part, validation_part = corpus.split(options.validation_fraction, options.validation)
+    facts = facts_of_this_machine(len(corpus.vocabulary), len(train_part))
+    resolved = resolve(options, facts)
+    resolved["keep"] = _keep(options.keep, len(validation_part))
+    batches = Batches(train_part, resolved["batch_size"], resolved["seq_length"], resolved["seed"])
+    segment = _segment(resolved, batches)
+    sample = _validation_sample(resolved, facts, segment)
+    return _task(source, files, resolved, [segment], sample, parent=None if parent is None else str(parent.absolute()))
+
+
+def _go_on(source: Path, options: TrainingOptions, files: Files, checkpoint: Checkpoint) -> Task:
+    """The task of a training from its checkpoint, with the same budget or a larger one."""
+    _refuse_other_options(checkpoint, options)
+    resolved = dict(checkpoint.metadata["options"])
+    corpus = _same_corpus(source, files, checkpoint)
+    train_part, _ = corpus.split(resolved["validation_fraction"], resolved["validation"])
+    batches = Batches(train_part, resolved["batch_size"], resolved["seq_length"], resolved["seed"])
+    segments = [Segment(**segment) for segment in checkpoint.metadata["segments"]]
+    if budget := _new_budget(checkpoint, options):
+        resolved |= budget
+        segments.append(_continuation(resolved, batches, checkpoint))
+    return _task(source, files, resolved, segments, checkpoint.metadata["validation_characters"], resume=True)
+
+
+def _task(
+    source: Path, files: Files, options: dict[str, Any], segments: list[Segment], validation_characters: int, *,
+    resume: bool = False, parent: str | None = None,
+) -> Task:  # fmt: skip
     return Task(
-        str(files.ids.absolute()), str(files.model.absolute()), str(files.checkpoint.absolute()), resolved,
-        [segment.to_json() for segment in segments], checkpoint is not None, source.name, sample,
+        str(files.ids.absolute()), str(files.model.absolute()), str(files.checkpoint.absolute()), options,
+        [segment.to_json() for segment in segments], resume, source.name, validation_characters, parent,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ class Task:
     resume: bool  # from the checkpoint
     source_name: str
     validation_characters: int  # most that a validation may read
+    parent_path: str | None = None  # a model whose weights it begins with
 
     def to_json(self) -> str:
         """One line."""

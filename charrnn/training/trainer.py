@@ -20,11 +20,12 @@ import numpy as np
 from charrnn.errors import TrainingFailed
 from charrnn.events import Event, Finished, Note, Progress, Sampled, Saved, Started, Validated
 from charrnn.network.cells import Sizes, initial_weights
-from charrnn.network.model import Model
+from charrnn.network.model import Model, load
 from charrnn.processor import features
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import Batches
 from charrnn.training.checkpoint import Checkpoint
+from charrnn.training.fork import grown
 from charrnn.training.kernel import Kernel, KernelOptions
 from charrnn.training.record import Record
 from charrnn.training.schedule import Position, Segment, decay_seconds, next_sample_step, validation_marks
@@ -92,8 +93,7 @@ class Trainer:
         self._end()
 
     def _begin(self) -> None:
-        names = (self.sizes.vocab_size, self.sizes.embedding_size, self.sizes.rnn_size, self.sizes.num_layers)
-        weights = initial_weights(self.options["cell"], *names, self.options["seed"])
+        weights = self._first_weights()
         self.parameters = self.kernel.to_device(weights)
         zeros = {name: np.zeros_like(array) for name, array in weights.items()}
         self.moments = (self.kernel.to_device(zeros), self.kernel.to_device(zeros))
@@ -102,6 +102,7 @@ class Trainer:
         self.record = Record(
             {
                 "source_name": self.task.source_name,
+                "parent": Path(self.task.parent_path).name if self.task.parent_path else None,
                 "source_sha256": self.corpus.source_sha256,
                 "characters": len(self.corpus),
                 "train_characters": len(self.train_part),
@@ -109,6 +110,12 @@ class Trainer:
                 "versions": environment()["versions"],
             }
         )
+
+    def _first_weights(self) -> dict[str, Any]:
+        if self.task.parent_path:
+            return grown(load(self.task.parent_path).weights, self.sizes.vocab_size, self.corpus.counts)
+        sizes = (self.sizes.vocab_size, self.sizes.embedding_size, self.sizes.rnn_size, self.sizes.num_layers)
+        return initial_weights(self.options["cell"], *sizes, self.options["seed"])
 
     def _restore(self) -> None:
         checkpoint = Checkpoint.read(Path(self.task.checkpoint_path))
