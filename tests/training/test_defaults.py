@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.network.options import TrainingOptions
@@ -95,9 +95,8 @@ def test_with_a_batch_given_the_length_shrinks_alone_as_far_as_it_can(characters
     assert fits(characters, resolved) or resolved["seq_length"] == 1
 
 
-@given(st.integers(3, 20_000))
-def test_the_batch_shrinks_before_the_length_does(characters: int) -> None:
+def test_the_batch_shrinks_before_the_length_does() -> None:
     roomy = resolve(TrainingOptions.parse({}), Facts(50, 20_000, 2, False))
-    resolved = resolve(TrainingOptions.parse({}), Facts(50, characters, 2, False))
-    assume(resolved["seq_length"] < roomy["seq_length"])
-    assert resolved["batch_size"] == 1
+    for characters in range(3, 5000):
+        resolved = resolve(TrainingOptions.parse({}), Facts(50, characters, 2, False))
+        assert resolved["seq_length"] == roomy["seq_length"] or resolved["batch_size"] == 1

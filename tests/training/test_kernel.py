@@ -91,7 +91,7 @@ def test_the_gradient_is_what_automatic_differentiation_finds(cell: str, embeddi
 
     @tf.function(jit_compile=True, autograph=False)
     def ours(parameters: Any, state: Any, ids: Any, length: Any, step: Any) -> Any:
-        masks = kernel._dropout_masks(ids.shape[1], step, 0)
+        masks = kernel._dropout_masks(ids.shape[1], step)
         return *kernel.gradients(parameters, state, ids, length, step), masks
 
     for length, step in ((6, 0), (4, 17)):
@@ -115,24 +115,6 @@ def test_the_gradient_is_what_automatic_differentiation_finds(cell: str, embeddi
             found = tf.convert_to_tensor(automatic[name]).numpy()
             assert np.abs(found).max() > 1e-6, name
             np.testing.assert_allclose(array, found, rtol=1e-9, atol=1e-12, err_msg=name)
-
-
-def test_shards_together_have_the_gradient_of_the_whole_batch() -> None:
-    sizes = Sizes(9, 0, 5, 2)
-    results = []
-    for shards in (1, 2):
-        kernel = Kernel(KernelOptions("gru", sizes, 4, 6, precision="float64", shards=shards))
-        compiled = tf.function(kernel._batch_gradients, jit_compile=True, autograph=False)
-        loss, gradient, after = compiled(
-            kernel.to_device(weights_of(kernel.options)), kernel.zero_state(),
-            tf.constant(random_ids(kernel.options, 7, 4)), tf.constant(6), tf.constant(0),
-        )  # fmt: skip
-        results.append((float(loss), kernel.to_weights(gradient), after))
-    assert results[0][0] == pytest.approx(results[1][0], abs=1e-12)
-    for name, array in results[0][1].items():
-        np.testing.assert_allclose(results[1][1][name], array, atol=1e-12)
-    for name, tensor in results[0][2].items():
-        np.testing.assert_allclose(results[1][2][name], tensor, atol=1e-12)
 
 
 def test_bfloat16_finds_nearly_the_gradient_of_float32() -> None:
@@ -269,7 +251,7 @@ def test_a_fresh_step_forgets_what_was_read_and_others_remember() -> None:
 def test_dropout_differs_from_step_to_step_and_with_the_seed() -> None:
     def mask(seed: int, step: int) -> Any:
         kernel = Kernel(KernelOptions("rnn", Sizes(5, 0, 64, 2), 16, 4, dropout=0.25, seed=seed))
-        compiled = tf.function(lambda step: kernel._dropout_masks(16, step, 0), jit_compile=True, autograph=False)
+        compiled = tf.function(lambda step: kernel._dropout_masks(16, step), jit_compile=True, autograph=False)
         return np.stack([layer.numpy() for layer in compiled(tf.constant(step))])
 
     first = mask(0, 0)

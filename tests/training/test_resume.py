@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,13 @@ from charrnn.network.model import Model
 from charrnn.network.options import TrainingOptions
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.process import run
-from tests.training.texts import contents, processes_of, write_verse
+from tests.training.texts import contents, has_mapped, processes_of, wait_for, write_verse
 
 OPTIONS: dict[str, Any] = {
     "cell": "lstm", "rnn_size": 24, "num_layers": 2, "embedding_size": 8, "batch_size": 8, "seq_length": 20,
     "dropout": 0.2, "learning_rate": 0.02, "weight_decay": 0.01, "max_steps": 1500, "save_every": 20,
     "validate_every": 70, "log_every": 10, "keep": "best",
 }  # fmt: skip
-
-PATIENCE = 60.0  # seconds, for what must happen at some time
 
 SCRIPT = """
 import json, sys, charrnn
@@ -48,36 +45,19 @@ def train(folder: Path, callback: Callable[[Event], None]) -> Model:
     )  # fmt: skip
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """What the condition returns, once that is something. Looks as often as it can: moments are short."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        if found := condition():
-            return found
-    raise TimeoutError
-
-
 def child_of(parent: int) -> int:
     (child,) = wait_for(lambda: processes_of(parent))
     return child
 
 
-def maps(child: int, what: str) -> bool:
-    """Whether a process has a file of that name in its memory."""
-    try:
-        return what in Path(f"/proc/{child}/maps").read_text()
-    except OSError:
-        return False
-
-
-def killed_when(folder: Path, moment: Callable[[int, list[Event]], bool]) -> list[Event]:
+def killed_when(folder: Path, moment: Callable[[int, list[Event]], bool], pause: float = 0.003) -> list[Event]:
     """The events of a training whose process is killed once `moment(process id, events)` is there."""
     events: list[Event] = []
     kills: list[int] = []
 
     def kill() -> None:
         child = child_of(os.getpid())
-        wait_for(lambda: moment(child, events))
+        wait_for(lambda: moment(child, events), pause)
         os.kill(child, signal.SIGKILL)
         kills.append(child)
 
@@ -148,12 +128,12 @@ def test_killed_at_any_moment_and_resumed_it_ends_bit_identical(tmp_path: Path) 
 
     # killed while it loads TensorFlow, and while it compiles: nothing is saved yet, so it begins anew
     for sign_of_the_moment in ("tensorflow", ".m.corpus.ids"):
-        events = killed_when(wild, lambda child, events, sign=sign_of_the_moment: maps(child, sign))
+        events = killed_when(wild, lambda child, events, sign=sign_of_the_moment: has_mapped(child, sign))
         assert progressed(events) == 0
         assert "m.checkpoint.safetensors" not in contents(wild)
 
     # whoever started it is killed while it loads TensorFlow: it ends by itself, and the next run waits for that
-    child, lines = parent_killed_when(wild, lambda child, lines: maps(child, "tensorflow"))
+    child, lines = parent_killed_when(wild, lambda child, lines: has_mapped(child, "tensorflow"))
     assert not any(line.startswith("Progress") for line in lines)
 
     # killed between two steps
@@ -163,7 +143,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_bit_identical(tmp_path: Path) 
     assert saved >= 140
 
     # killed while a checkpoint is written: the one before it stays whole
-    events = killed_when(wild, lambda child, events: progressed(events) >= 5 and writes_a_checkpoint(child, wild))
+    events = killed_when(wild, lambda child, events: progressed(events) >= 5 and writes_a_checkpoint(child, wild), 0)
     assert resumed_at(events) == saved
     saved = Checkpoint.read(wild / "m.checkpoint.safetensors").metadata["position"]["step"]
     assert saved % 20 == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,21 @@ def processes_of(parent: int) -> set[int]:
         if int(started_by) == parent and state != "Z":
             found.add(int(status.parent.name))
     return found
+
+
+def has_mapped(process: int, what: str) -> bool:
+    """Whether a process has a file of that name in its memory."""
+    try:
+        return what in Path(f"/proc/{process}/maps").read_text()
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], Any], pause: float = 0.003) -> Any:
+    """What the condition returns, once that is something."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(pause)
+    raise TimeoutError
