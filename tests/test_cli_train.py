@@ -165,6 +165,14 @@ def test_the_classic_calls_work_as_written(text: Path) -> None:
     assert len(written) == 4 + 100 + 1
 
 
+def test_an_older_script_that_names_no_size_gets_the_originals(text: Path) -> None:
+    output("train", "--input_file", text, "--name", "small", "--num_steps", "50", "--max_steps", "2", cwd=text.parent)
+    data = inspected(Path("model/small"), cwd=text.parent)
+    options = data["options"]
+    assert isinstance(options, dict)
+    assert (options["num_layers"], options["rnn_size"], options["schedule"]) == (2, 128, "constant")
+
+
 def test_what_is_wrong_is_said_in_one_line(text: Path) -> None:
     folder = text.parent
     assert "FILE" in error("train", cwd=folder, code=2)

@@ -29,8 +29,9 @@ network. The choices were made on texts held out from training, of three kinds: 
 charrnn inspect MODEL shows what was chosen.
 
 Older scripts: --input_file, --name, --num_seqs, --num_steps, --lstm_size, --use_embedding, --train_keep_prob,
---whitelist_file, --save_every_n and --log_every_n keep working. With any of them the learning rate is constant
-and every value is used exactly as given; --name NAME saves model/NAME/model.safetensors.
+--whitelist_file, --save_every_n and --log_every_n keep working. With any of them the learning rate is constant,
+every value is used exactly as given, and a size that is not given is the original's: two layers of 128 units.
+--name NAME saves model/NAME/model.safetensors.
 """
 
 PANELS = {
@@ -82,7 +83,7 @@ def train(
     model_path = output_path(Path(source), output, name, classic=input_file is not None)
     given = {option: value for option, value in options.items() if value is not None}
     if input_file is not None or name is not None or ALIASES.keys() & given.keys():
-        given = {"schedule": "constant", "warmup_steps": 0, **given}
+        given = like_the_original(given)
     # someone who says how often to log wants every line
     every = 0.0 if {"log_every", "log_every_n"} & given.keys() else PLAIN_LINE_EVERY
     wanted = TrainingOptions.parse(given, files=True)
@@ -100,6 +101,12 @@ def train(
         return
     print(f"what it has learned so far is in {model_path}; go on with: {go_on_command()}")
     raise typer.Exit(INTERRUPTED)
+
+
+def like_the_original(given: dict[str, Any]) -> dict[str, Any]:
+    """What an older script leaves out, as the program it was written for had it: its rates suit its small network."""
+    sizes = {"num_layers": 2} if {"rnn_size", "lstm_size"} & given.keys() else {"num_layers": 2, "rnn_size": 128}
+    return {"schedule": "constant", "warmup_steps": 0, **sizes, **given}
 
 
 def output_path(source: Path, output: str | None, name: str | None, *, classic: bool) -> Path:
