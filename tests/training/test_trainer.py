@@ -140,6 +140,21 @@ def test_losses_of_a_continued_training_are_of_the_same_held_out_characters(file
     assert Checkpoint.read(files.checkpoint).metadata["validation_characters"] == before
 
 
+def test_budgets_of_every_kind_continue_and_count_from_the_very_beginning(files: Files) -> None:
+    model, _ = train(files, {**SMALL, "max_steps": 20})
+    seconds = model.record["seconds"]
+    model, events = train(files, {**SMALL, "minutes": (seconds + 1) / 60})
+    assert (model.finished, model.options["max_steps"]) == (True, None)
+    assert seconds + 1 <= model.record["seconds"] < seconds + 2
+    assert max(event.progress for event in events if isinstance(event, Progress)) == 1
+
+    epochs = model.record["epochs"] + 0.1
+    model, _ = train(files, {**SMALL, "max_epochs": epochs})
+    assert (model.finished, model.options["minutes"]) == (True, None)
+    assert model.record["epochs"] == pytest.approx(epochs, abs=0.003)
+    assert [segment["peak"] for segment in Checkpoint.read(files.checkpoint).metadata["segments"]] == [1, 0.5, 0.5]
+
+
 def test_a_disk_that_refuses_a_checkpoint_ends_the_training_with_an_error(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
