@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -15,20 +16,29 @@ from charrnn.training.task import Task
 ENDS_AT_ONCE = 2  # stops
 
 
-class _Stops:
-    """Counts how often somebody asked to stop. Whoever started us being gone counts as asking for it at once."""
+class _Orders:
+    """What whoever started us says: first the task, then perhaps to stop, once or more often.
+
+    Its being gone counts as asking to stop at once; before the first step there is nothing to save, and we just end.
+    """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self.stops = 0
+        self.stepping = False
 
     def listen(self) -> None:
         for line in sys.stdin:
             if line.strip() == "stop":
-                self.count += 1
-        self.now()
+                self.stops += 1
+            else:
+                self.tasks.put(Task.from_json(line))
+        if not self.stepping:
+            os._exit(1)
+        self.stop_at_once()
 
-    def now(self, *_: object) -> None:
-        self.count += ENDS_AT_ONCE
+    def stop_at_once(self, *_: object) -> None:
+        self.stops += ENDS_AT_ONCE
 
 
 class _Sender:
@@ -52,21 +62,22 @@ class _Sender:
 
 def main() -> int:
     sender = _Sender(int(sys.argv[1]))
-    stops = _Stops()
-    signal.signal(signal.SIGTERM, stops.now)
+    orders = _Orders()
+    threading.Thread(target=orders.listen, name="charrnn-orders", daemon=True).start()
+    signal.signal(signal.SIGTERM, orders.stop_at_once)
     import tensorflow as tf  # while the other side reads the text
 
-    line = sys.stdin.readline()
-    if not line:
-        return 1
-    task = Task.from_json(line)
-    threading.Thread(target=stops.listen, name="charrnn-stops", daemon=True).start()
+    task = orders.tasks.get()
     tf.config.threading.set_intra_op_parallelism_threads(task.options["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from charrnn.training.trainer import Trainer
 
+    def report(event: events.Event) -> None:
+        orders.stepping = orders.stepping or isinstance(event, events.Started)
+        sender.event(event)
+
     try:
-        Trainer(task, sender.event, lambda: stops.count).run()
+        Trainer(task, report, lambda: orders.stops).run()
     except errors.CharRNNError as error:
         fields = getattr(error, "fields", {})
         sender.message({"error": type(error).__name__, "message": str(error), "fields": fields})
