@@ -26,6 +26,9 @@ from charrnn.network.cells import softmax
 #: added to the logit of the unknown, which is never written; finite, so that it never makes a NaN
 NEVER = np.float32(-1e30)
 
+#: numbers of noise that are computed at once: they stay in the cache, and their memory with the program
+AT_ONCE = 12 * 1024
+
 SAMPLING_ALIASES = {"start_string": "prompt", "max_length": "length"}
 
 
@@ -172,15 +175,20 @@ class Noise:
         -log(E) is Gumbel noise. E = -log((bits + 1/2) / 2**32) is computed in float64, for its small values decide
         what rare characters get, and is never 0 or infinite.
         """
-        if not self._temperature:
-            return np.zeros((characters, self._vocab_size), np.float32)
-        bits = self._bits.random_raw(characters * self._words).astype("<u8", copy=False).view("<u4")
-        uniform = bits.reshape(characters, -1)[:, : self._vocab_size] * 2.0**-32
-        uniform += 2.0**-33
-        exponential = np.negative(np.log(uniform, out=uniform), out=uniform).astype(np.float32)
-        noise: NDArray[np.float32] = np.log(exponential, out=exponential)
-        noise *= self._temperature
+        noise = np.zeros((characters, self._vocab_size), np.float32)
+        if self._temperature:
+            at_once = max(1, AT_ONCE // self._vocab_size)
+            for start in range(0, characters, at_once):
+                self._fill(noise[start : start + at_once])
         return noise
+
+    def _fill(self, noise: NDArray[np.float32]) -> None:
+        bits = self._bits.random_raw(len(noise) * self._words).astype("<u8", copy=False).view("<u4")
+        uniform = bits.reshape(len(noise), -1)[:, : self._vocab_size] * 2.0**-32
+        uniform += 2.0**-33
+        noise[...] = np.negative(np.log(uniform, out=uniform), out=uniform)
+        np.log(noise, out=noise)
+        noise *= self._temperature
 
 
 def restrict(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InvalidOptions
+from charrnn.network import sampling
 from charrnn.network.cells import softmax
 from charrnn.network.sampling import NEVER, Noise, SamplingOptions, probabilities, restrict, sampling_schema
 
@@ -55,6 +56,13 @@ def test_the_noise_of_a_seed_and_index_does_not_depend_on_how_it_is_asked_for():
     assert (Noise(7, 3, 65, 0.9).draw(50) != whole).any()
     assert (Noise(8, 2, 65, 0.9).draw(50) != whole).any()
     assert np.isfinite(whole).all()
+
+
+def test_the_noise_of_a_seed_does_not_depend_on_how_much_of_it_is_computed_at_once(monkeypatch):
+    expected = Noise(7, 2, 65, 0.9).draw(50)
+    for at_once in (1, 200):
+        monkeypatch.setattr(sampling, "AT_ONCE", at_once)
+        np.testing.assert_array_equal(Noise(7, 2, 65, 0.9).draw(50), expected)
 
 
 def test_noise_is_finite_at_the_edges_of_its_bits(monkeypatch):
