@@ -7,8 +7,10 @@ What makes it fast (for small networks the cost is the number of NumPy calls, fo
 
 - the first layer's input product is a table with one row an id, its bias included;
 - a layer's hidden state is multiplied once by everything that reads it: the layer's own recurrent weights, needed at
-  the next step, and the next layer's input weights (or the output weights) beside them; a constant 1 at its end
-  brings the biases;
+  the next step, and the next layer's input weights (or the output weights) beside them;
+- a single stream's hidden state has a constant 1 at its end, which brings the biases at no cost; many streams are
+  multiplied in pieces small enough for those kernels of OpenBLAS that rearrange nothing first, and a sum is cheaper
+  there than one row more;
 - sigmoid(x) = (tanh(x/2) + 1) / 2, so with those columns halved once, one tanh serves all gates of an LSTM; the
   factors of one half that remain are folded into the weights, which changes no bit, they are powers of two;
 - every operation writes into a buffer that exists; noise is drawn for many characters at once.
@@ -18,7 +20,8 @@ Streams never mix: every operation but the block product of unseeded ones gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,10 +32,12 @@ from charrnn.network.cells import GATES, Weights, sizes_of
 from charrnn.network.sampling import NEVER, SamplingOptions, restrict
 
 Floats = NDArray[np.float32]
-StreamState = list[Floats]  # of each layer the hidden state and its 1; then the gates; then the products
+_Product = tuple[Callable[[], object], Floats, Floats]  # multiplies; for the layer's own gates; above: next's or logits
+StreamState = list[Floats]  # of each layer the hidden state [H]; then, of an LSTM, the cell states
 
 TABLE_LIMIT = 64 * 2**20  # bytes; a larger table of first-layer inputs is filled row by row, as characters occur
-_ALIGN = 16  # float32 in 64 bytes
+SMALL_PRODUCT = 10**6  # multiplications, up to which OpenBLAS has kernels that rearrange nothing first
+LEAST_WIDTH = 64  # columns, below which more calls cost more than that saves
 
 
 class FoldedWeights:
@@ -41,27 +46,26 @@ class FoldedWeights:
     def __init__(self, weights: Weights, cell: str) -> None:
         self.cell = cell
         self.sizes = sizes_of(weights)
-        self.columns = len(GATES[cell]) * self.sizes.rnn_size
-        self.gate_width = self.columns + (self.sizes.rnn_size if cell == "lstm" else 0)  # the cell state beside them
+        self.gates = len(GATES[cell])
         self.products = [self._product(weights, layer) for layer in range(self.sizes.num_layers)]
         self._embedding = weights.get("embedding")
         self._input = self._fold(weights["layers.0.input"])
         self._bias = self._input_bias(weights, 0)
-        self.table = np.empty((self.sizes.vocab_size, self.columns), np.float32)
+        self.table = np.empty((self.sizes.vocab_size, self.gates, self.sizes.rnn_size), np.float32)
         self.rows: list[Floats | None] = [None] * self.sizes.vocab_size  # views of the table, where it is filled
         self.complete = self._embedding is None or self.table.nbytes <= TABLE_LIMIT
         if self.complete:
             product = self._input if self._embedding is None else self._embedding @ self._input
-            np.add(product, self._bias, out=self.table)
+            np.add(product, self._bias, out=self.table.reshape(product.shape))
             self.rows = list(self.table)
 
     def row(self, id_: int) -> Floats:
-        """The first layer's input for one id: float32 [G*H]."""
+        """The first layer's input for one id: float32 [G, H]."""
         row = self.rows[id_]
         if row is None:
             assert self._embedding is not None
             row = self.table[id_]
-            np.add(self._embedding[id_] @ self._input, self._bias, out=row)
+            np.add(self._embedding[id_] @ self._input, self._bias, out=row.reshape(-1))
             self.rows[id_] = row
         return row
 
@@ -87,7 +91,7 @@ class FoldedWeights:
         return self._fold(bias)
 
     def _recurrent_bias(self, weights: Weights, layer: int) -> Floats:
-        bias = np.zeros(self.columns, np.float32)
+        bias = np.zeros(self.gates * self.sizes.rnn_size, np.float32)
         if self.cell == "gru":
             units = self.sizes.rnn_size
             bias[2 * units :] = weights[f"layers.{layer}.recurrent_bias"][2 * units :]
@@ -95,58 +99,71 @@ class FoldedWeights:
 
     def _product(self, weights: Weights, layer: int) -> Floats:
         """[H + 1, G*H + next, rounded up]: what layer `layer`'s hidden state and a 1 are multiplied by."""
-        units, last = self.sizes.rnn_size, layer == self.sizes.num_layers - 1
-        if last:
+        units, columns, last = self.sizes.rnn_size, self.gates * self.sizes.rnn_size, self.sizes.num_layers - 1
+        if layer == last:
             above, above_bias = weights["output.weights"], weights["output.bias"].copy()
             above_bias[0] += NEVER
         else:
             above = self._fold(weights[f"layers.{layer + 1}.input"])
             above_bias = self._input_bias(weights, layer + 1)
-        end = self.columns + above.shape[1]
-        width = _rounded(end)
+        end = columns + above.shape[1]
+        width = -(-end // 16) * 16
         if width % 256 == 0:
-            width += _ALIGN  # rows whole KiB apart share cache sets, which costs a third
+            width += 16  # rows whole KiB apart share cache sets, which costs a third
         result = _aligned(units + 1, width)
-        result[:units, : self.columns] = self._fold(weights[f"layers.{layer}.recurrent"], recurrent=True)
-        result[:units, self.columns : end] = above
+        result[:units, :columns] = self._fold(weights[f"layers.{layer}.recurrent"], recurrent=True)
+        result[:units, columns:end] = above
         if self.cell == "lstm":
             result[:units] *= np.float32(0.5)  # hidden states are kept doubled
-        result[units, : self.columns] = self._recurrent_bias(weights, layer)
-        result[units, self.columns : end] = above_bias
+        result[units, :columns] = self._recurrent_bias(weights, layer)
+        result[units, columns:end] = above_bias
         return result
 
+    def parts(self, product: Floats, layer: int) -> list[Floats]:
+        """Views of [rows, as wide as `products`]: the layer's own gates, [rows, G, H]; and the next's, or [rows, V]."""
+        columns = self.gates * self.sizes.rnn_size
+        if layer == self.sizes.num_layers - 1:
+            above = product[:, columns : columns + self.sizes.vocab_size]
+        else:
+            above = product[:, columns : 2 * columns].reshape(len(product), self.gates, -1)
+        return [product[:, :columns].reshape(len(product), self.gates, -1), above]
 
-def _rounded(length: int) -> int:
-    return -(-length // _ALIGN) * _ALIGN
 
-
-def _aligned(rows: int, columns: int) -> Floats:
-    """Zeros that begin at 64 bytes, as every row then does when `columns` is a multiple of 16."""
-    memory = np.zeros(rows * columns * 4 + 64, np.uint8)
+def _aligned(rows: int, *shape: int) -> Floats:
+    """Zeros [rows, *shape]; each of the rows begins at 64 bytes."""
+    size = math.prod(shape)
+    padded = -(-size // 16) * 16
+    memory = np.zeros(rows * padded * 4 + 64, np.uint8)
     start = -memory.ctypes.data % 64
-    return memory[start : start + rows * columns * 4].view(np.float32).reshape(rows, columns)
+    aligned = memory[start : start + rows * padded * 4].view(np.float32).reshape(rows, padded)
+    return aligned[:, :size].reshape(rows, *shape)
 
 
 class Batch:
     """The states of some streams, side by side, and the step that moves all of them on by one character.
 
-    Arrays are [units, streams], so that every gate of all streams is one stretch of memory; those of a single stream
-    are vectors. `row_by_row`: multiply each stream's state by itself, which gives it the bits that it has alone;
-    otherwise one product serves all streams, which is faster.
+    What has a number for every unit is [H] of a single stream and [pieces, streams, width] of many: one piece, or
+    several where products of whole gates would be large. The axis of gates comes before, so that a gate of all streams
+    is one stretch of memory. `row_by_row`: multiply each stream's state by itself, which gives it the bits that it has
+    alone; otherwise one product serves all streams, which is faster.
     """
 
     def __init__(self, folded: FoldedWeights, row_by_row: bool) -> None:
         self._folded = folded
         self._row_by_row = row_by_row
+        self._width = folded.sizes.rnn_size
         self.count = 0
         self._states: list[StreamState] | None = []  # while the arrays wait to be built for another number of streams
-        self._arrays: list[Floats] = []
+        self._arrays: list[Floats] = []  # what a StreamState holds, of all streams
+        self._logits: Floats  # [streams, V]
         self._first: Callable[[Floats], object]
         self._above: list[Callable[[], object]]
 
     def add(self, state: StreamState | None = None) -> None:
         """Append a stream: in this state, or in the zero state."""
-        self._unbind().append(self._zero_state() if state is None else state)
+        folded = self._folded
+        parts = len(folded.products) * (2 if folded.cell == "lstm" else 1)
+        self._unbind().append(state or [np.zeros(folded.sizes.rnn_size, np.float32)] * parts)
         self.count += 1
 
     def remove(self, index: int) -> None:
@@ -158,20 +175,13 @@ class Batch:
         """A copy of a stream's state, for `add`."""
         if self._states is not None:
             return [values.copy() for values in self._states[index]]
-        return [(array if self.count == 1 else array[:, index]).copy() for array in self._arrays]
+        return [(array if self.count == 1 else array[:, index]).flatten() for array in self._arrays]
 
     def logits(self, index: int) -> Floats:
         """A copy, float32 [V]: of a stream's next character. The unknown's is about -1e30."""
-        start = self._folded.columns
-        return self.state(index)[-1][start : start + self._folded.sizes.vocab_size]
-
-    def _zero_state(self) -> StreamState:
-        units, folded = self._folded.sizes.rnn_size, self._folded
-        hidden = np.zeros(units + 1, np.float32)
-        hidden[units] = 1
-        gates = np.zeros(folded.gate_width, np.float32)
-        # what a hidden state of zeros gives its readers: the biases
-        return [hidden] * len(folded.products) + [gates] * len(folded.products) + [w[-1] for w in folded.products]
+        self._bind()
+        row: Floats = self._logits[index]
+        return row.copy()
 
     def _unbind(self) -> list[StreamState]:
         if self._states is None:
@@ -182,49 +192,60 @@ class Batch:
         """Build the arrays and the steps of all layers for the number of streams there are."""
         if self._states is None:
             return
-        folded, layers, columns = self._folded, len(self._folded.products), self._folded.columns
-        hidden: list[Floats] = []
-        gates: list[Floats] = []
-        products: list[Floats] = []
-        for position, values in enumerate(zip(*self._states, strict=True)):
-            if self.count == 1:
-                array = _aligned(1, len(values[0]))[0]
-            elif self._row_by_row and position >= 2 * layers:  # products fill row by row
-                array = _aligned(self.count, len(values[0])).T
-            else:
-                array = _aligned(len(values[0]), self.count)
-            array.T[...] = np.stack(values) if self.count > 1 else values[0]
-            (hidden, gates, products)[position // layers].append(array)
-        self._arrays, self._states = [*hidden, *gates, *products], None
+        states, self._states = self._states, None
+        folded, units = self._folded, self._folded.sizes.rnn_size
+        together = self.count > 1 and not self._row_by_row
+        self._width = _width(units, self.count) if together else units
+        shape = (units,) if self.count == 1 else (units // self._width, self.count, self._width)
         build = {"lstm": _lstm_step, "gru": _gru_step, "rnn": _rnn_step}[folded.cell]
-        steps = [
-            build(folded.sizes.rnn_size, hidden[i], gates[i], products[i][:columns], self._multiply(i))
-            for i in range(layers)
-        ]
-        # A layer's product holds the layer above's input behind its own recurrent part, and is as wide.
-        self._first = steps[0]
-        self._above = [
-            partial(step, below[columns : 2 * columns]) for step, below in zip(steps[1:], products, strict=False)
-        ]
+        hidden, cells, multiplies, steps = [], [], [], []
+        inputs = []  # of the layer above each; above the last one the logits
+        for layer in range(len(folded.products)):
+            rows = _aligned(self.count, units + (not together))
+            multiply, recurrent, above = (self._block if together else self._rows)(rows, layer)
+            hidden.append(self._shaped(rows[:, :units]))
+            gates = _aligned(1, folded.gates + 1, *shape)[0]  # the last is the cell state of an LSTM
+            cells.append(gates[-1])
+            multiplies.append(multiply)
+            steps.append(build(hidden[-1], gates, recurrent, multiply))
+            inputs.append(above)
+        self._arrays = hidden + cells if folded.cell == "lstm" else hidden
+        for array, values in zip(self._arrays, zip(*states, strict=True), strict=True):
+            array[...] = self._shaped(np.stack(values))
+        for multiply in multiplies:
+            multiply()
+        self._first, self._logits = steps[0], inputs[-1]
+        self._above = [partial(step, below) for step, below in zip(steps[1:], inputs, strict=False)]
 
-    def _multiply(self, layer: int) -> Callable[[], object]:
-        """The product of a layer's hidden states with all that reads them."""
-        weights, layers = self._folded.products[layer], len(self._folded.products)
-        hidden, products = self._arrays[layer], self._arrays[2 * layers + layer]
-        if self.count == 1:
-            return partial(hidden.dot, weights, products)
-        if not self._row_by_row:
-            return partial(np.matmul, weights.T, hidden, products)
-        rows = _aligned(self.count, _rounded(len(weights)))[:, : len(weights)]
-        fill = partial(np.copyto, rows, hidden.T)
-        each = [partial(row.dot, weights, product) for row, product in zip(rows, products.T, strict=True)]
+    def _shaped(self, rows: Floats) -> Floats:
+        """A view of [streams, ..., H] as what has a number for every unit is shaped."""
+        return rows[0] if self.count == 1 else self._cut(rows)
 
-        def multiply() -> None:
-            fill()
-            for product in each:
-                product()
+    def _cut(self, rows: Floats) -> Floats:
+        """A view of [rows, ..., H] as [..., pieces, rows, width]."""
+        return np.moveaxis(rows.reshape(*rows.shape[:-1], -1, self._width), 0, -2)
 
-        return multiply
+    def _rows(self, hidden: Floats, layer: int) -> _Product:
+        """Each row by itself, with the 1 behind it."""
+        hidden[:, -1] = 1
+        weights = self._folded.products[layer]
+        products = _aligned(self.count, weights.shape[1])
+        calls = [partial(row.dot, weights, product) for row, product in zip(hidden, products, strict=True)]
+        recurrent, above = self._folded.parts(products, layer)
+        return _in_turn(calls), self._shaped(recurrent), self._shaped(above) if above.ndim > 2 else above
+
+    def _block(self, hidden: Floats, layer: int) -> _Product:
+        """All rows at once, in pieces; then the biases."""
+        products, calls = [], []
+        for part in self._folded.parts(self._folded.products[layer], layer):
+            factor = self._cut(part) if part.ndim > 2 else part
+            bias = factor[..., -1:, :]
+            product = _aligned(1, *factor.shape[:-2], self.count, factor.shape[-1])[0]
+            products.append(product)
+            calls.append(partial(np.matmul, hidden, factor[..., :-1, :], product))
+            if bias.any():
+                calls.append(partial(np.add, product, np.array(np.broadcast_to(bias, product.shape)), product))
+        return _in_turn(calls), products[0], products[1]
 
     def read(self, ids: NDArray[Any]) -> None:
         """Move the only stream on along `ids`."""
@@ -236,20 +257,16 @@ class Batch:
                 step()
 
     def write(self, noise: Floats, restricted: list[tuple[int, SamplingOptions]]) -> NDArray[np.int64]:
-        """Choose a character for each stream and read it, as often as there is noise [characters, V, count].
+        """Choose a character for each stream and read it, as often as there is noise [characters, count, V].
 
         `restricted`: the streams with a top_k or top_p. Returns ids [characters, count].
         """
         self._bind()
-        return self._write_one(noise[..., 0], restricted) if self.count == 1 else self._write_many(noise, restricted)
-
-    def _logits(self) -> Floats:
-        start = self._folded.columns
-        return self._arrays[-1][start : start + self._folded.sizes.vocab_size]
+        return self._write_one(noise[:, 0], restricted) if self.count == 1 else self._write_many(noise, restricted)
 
     def _write_one(self, noise: Floats, restricted: list[tuple[int, SamplingOptions]]) -> NDArray[np.int64]:
         first, above, rows, fill = self._first, self._above, self._folded.rows, self._folded.row
-        logits = self._logits()
+        logits = self._logits[0]
         scores = np.empty_like(logits)
         subtract, argmax = np.subtract, scores.argmax
         chosen = []
@@ -268,54 +285,73 @@ class Batch:
 
     def _write_many(self, noise: Floats, restricted: list[tuple[int, SamplingOptions]]) -> NDArray[np.int64]:
         first, above, table = self._first, self._above, self._folded.table
-        logits, complete = self._logits(), self._folded.complete
+        logits, complete = self._logits, self._folded.complete
         scores = np.empty(logits.shape, np.float32)
-        inputs = np.empty((self.count, self._folded.columns), np.float32)
+        inputs = np.empty((self.count, *table.shape[1:]), np.float32)
+        shaped = self._shaped(inputs)
         ids = np.empty((len(noise), self.count), np.int64)
         for noise_now, chosen in zip(noise, ids, strict=True):
             np.subtract(logits, noise_now, scores)
             for index, options in restricted:
-                np.subtract(_restrict(logits[:, index], options), noise_now[:, index], scores[:, index])
-            scores.argmax(0, chosen)
+                np.subtract(_restrict(logits[index], options), noise_now[index], scores[index])
+            scores.argmax(1, chosen)
             if not complete:
                 for id_ in chosen.tolist():
                     self._folded.row(id_)
             table.take(chosen, 0, inputs, "clip")
-            first(inputs.T)
+            first(shaped)
             for step in above:
                 step()
         return ids
+
+
+def _width(units: int, streams: int) -> int:
+    """Of the pieces: an even part of a gate, the widest that keeps products small."""
+    for pieces in range(1, units // LEAST_WIDTH + 1):
+        if units % pieces == 0 and streams * units * units // pieces <= SMALL_PRODUCT:
+            return units // pieces
+    return units
+
+
+def _in_turn(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    """All of them as one function."""
+    if len(calls) == 1:
+        return calls[0]
+
+    def call() -> None:
+        for each in calls:
+            each()
+
+    return call
 
 
 def _restrict(logits: Floats, options: SamplingOptions) -> Floats:
     return restrict(logits, options.temperature, options.top_k, options.top_p)
 
 
-# The steps of one layer. Each gets its buffers, [units] or [units, streams], and returns a function of the
-# layer's input. Names of the pieces follow `cells`; the constants are arrays because NumPy is faster with them.
+# The steps of one layer. Each gets its buffers, gates first in each but the hidden state, and returns a function of
+# the layer's input. Names of the pieces follow `cells`; constants are arrays because NumPy is faster with them.
 
 _ONE, _HALF = np.array(1, np.float32), np.array(0.5, np.float32)
 
 
 def _lstm_step(
-    units: int, hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
+    hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
 ) -> Callable[[Floats], object]:
     """c' = f*c + i*g and h' = o*tanh(c'), with the gates as (input, forget, output, candidate) and the cell beside."""
-    all_gates, sigmoids = gates[: 4 * units], gates[: 3 * units]
-    output, cell = gates[2 * units : 3 * units], gates[4 * units : 5 * units]
-    left, right = gates[: 2 * units], gates[3 * units : 5 * units]  # (i, f) and (g, c)
-    both = np.empty(left.shape, np.float32)
-    written, kept = both[:units], both[units:]
-    squashed = np.empty(cell.shape, np.float32)
-    doubled = hidden[:units]
+    all_gates, sigmoids, output, cell = gates[:4], gates[:3], gates[2], gates[4]
+    left, right = gates[:2], gates[3:]  # (i, f) and (g, c)
+    both = np.empty_like(left)
+    written, kept = both
+    squashed = np.empty_like(cell)
     add, tanh, times = np.add, np.tanh, np.multiply
 
     def add_and_halve() -> object:
         return times(add(written, kept, cell), _HALF, cell)
 
     mean: Callable[[], object] = add_and_halve
-    if gates.ndim == 1:  # both in one call; halving is exact, so the bits are the same
-        mean = partial(np.full(2, 0.5, np.float32).dot, both.reshape(2, units), cell)
+    if cell.ndim == 1:  # both in one call; halving is exact, so the bits are the same
+        mean = partial(np.full(2, 0.5, np.float32).dot, both, cell)
 
     def step(inputs: Floats) -> None:
         add(inputs, recurrent, all_gates)
@@ -324,49 +360,47 @@ def _lstm_step(
         times(left, right, both)
         mean()
         tanh(cell, squashed)
-        times(output, squashed, doubled)
+        times(output, squashed, hidden)  # doubled
         multiply()
 
     return step
 
 
 def _gru_step(
-    units: int, hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
+    hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
 ) -> Callable[[Floats], object]:
     """n = tanh(x + r*u), u the recurrent product with its bias (both halved), and h' = n + z*(h - n)."""
-    sigmoids, candidate = gates[: 2 * units], gates[2 * units : 3 * units]
-    reset, update = gates[:units], gates[units : 2 * units]
-    recurrent_sigmoids, recurrent_candidate = recurrent[: 2 * units], recurrent[2 * units :]
-    state = hidden[:units]
-    difference = np.empty(state.shape, np.float32)
+    sigmoids, reset, update, candidate = gates[:2], gates[0], gates[1], gates[2]
+    recurrent_sigmoids, recurrent_candidate = recurrent[:2], recurrent[2]
+    difference = np.empty_like(candidate)
     add, subtract, tanh, times = np.add, np.subtract, np.tanh, np.multiply
 
     def step(inputs: Floats) -> None:
-        add(inputs[: 2 * units], recurrent_sigmoids, sigmoids)
+        add(inputs[:2], recurrent_sigmoids, sigmoids)
         tanh(sigmoids, sigmoids)
         add(sigmoids, _ONE, sigmoids)  # now twice the sigmoid
         times(reset, recurrent_candidate, candidate)
-        add(candidate, inputs[2 * units :], candidate)
+        add(candidate, inputs[2], candidate)
         tanh(candidate, candidate)
-        subtract(state, candidate, difference)
+        subtract(hidden, candidate, difference)
         times(difference, update, difference)
         times(difference, _HALF, difference)
-        add(candidate, difference, state)
+        add(candidate, difference, hidden)
         multiply()
 
     return step
 
 
 def _rnn_step(
-    units: int, hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
+    hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
 ) -> Callable[[Floats], object]:
     """h' = tanh(x + hU)."""
-    state, sums = hidden[:units], gates[:units]
+    sums = gates[:1]
     add, tanh = np.add, np.tanh
 
     def step(inputs: Floats) -> None:
         add(inputs, recurrent, sums)
-        tanh(sums, state)
+        tanh(sums[0], hidden)
         multiply()
 
     return step

@@ -33,7 +33,8 @@ class Stream:
         self.written = 0  # characters, a stop text included
         self.finished = False
         self.reason: str | None = None  # "length" or "stop", once finished
-        self._noise = Noise(options.seed, index, vocab_size, options.temperature)
+        seed, temperature = options.seed, options.temperature
+        self._noise = None if seed is None else Noise(seed, index, vocab_size, temperature)  # else from the group
         self._held = ""  # could be the beginning of a stop text
         self._pieces: list[str] = []
         self._logits: Callable[[], Floats] | None = None
@@ -174,6 +175,7 @@ class _Group:
     def __init__(self, folded: FoldedWeights, seeded: bool) -> None:
         self.streams: list[Stream] = []
         self._batch = Batch(folded, row_by_row=seeded)
+        self._noise = None if seeded else Noise(None, 0, folded.sizes.vocab_size, 1.0)  # of all streams
 
     def join(self, stream: Stream, state: StreamState) -> None:
         self._batch.add(state)
@@ -192,22 +194,28 @@ class _Group:
             return []
         at_once = NOISE // (len(model.vocabulary) * len(self.streams))
         characters = max(1, min(characters, at_once, *(stream.remaining for stream in self.streams)))
-        noise = np.empty((characters, len(model.vocabulary), len(self.streams)), np.float32)
-        for index, stream in enumerate(self.streams):
-            noise[..., index] = stream._noise.draw(characters)
         restricted = [
             (index, stream.options)
             for index, stream in enumerate(self.streams)
             if stream.options.top_k is not None or stream.options.top_p is not None
         ]
-        ids = self._batch.write(noise, restricted)
+        ids = self._batch.write(self._draw(characters), restricted)
         wrote = list(self.streams)
+        text = model.vocabulary.decode(ids.T)
         for index, stream in enumerate(wrote):
-            stream._receive(model.vocabulary.decode(ids[:, index]))
+            stream._receive(text[index * characters : (index + 1) * characters])
         for stream in wrote:
             if stream.finished:
                 self.leave(stream)
         return wrote
+
+    def _draw(self, characters: int) -> Floats:
+        """Noise [characters, streams, V], of each stream at its temperature."""
+        if self._noise is None:
+            return np.stack([stream._noise.draw(characters) for stream in self.streams if stream._noise], axis=1)
+        noise = self._noise.draw(characters * len(self.streams)).reshape(characters, len(self.streams), -1)
+        noise *= np.array([[stream.options.temperature] for stream in self.streams], np.float32)
+        return noise
 
 
 def pieces(generator: Generator, stream: Stream, characters: int = STEP) -> Iterator[str]:

@@ -74,6 +74,35 @@ def test_streams_in_company_have_the_logits_of_the_readable_network(make_model, 
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_streams_multiplied_in_pieces_have_the_logits_of_the_readable_network(make_model, monkeypatch, cell):
+    monkeypatch.setattr(batch, "SMALL_PRODUCT", 5 * 24 * 12)  # half a gate of 5 streams; 2 streams need no pieces
+    monkeypatch.setattr(batch, "LEAST_WIDTH", 2)
+    model = make_model(cell, rnn_size=24)
+    together = Generator(model)
+    streams = [together.join("the", SamplingOptions(length=30)) for _ in range(5)]
+    texts = dict.fromkeys(range(5), "")
+    for turn in range(4):
+        together.step(4)
+        if turn == 1:
+            for stream in streams[2:]:
+                together.leave(stream)
+        for index, stream in enumerate(streams[:2]):
+            texts[index] += stream.take()
+            expected = forward(model.weights, cell, model.vocabulary.encode("the" + texts[index])[None]).logits[0, -1]
+            np.testing.assert_allclose(stream.logits[1:], expected[1:], atol=1e-4)
+
+
+def test_streams_without_a_seed_each_keep_their_own_temperature(model):
+    together = Generator(model)
+    greedy = together.join("the ", SamplingOptions(length=60, temperature=0))
+    wild = [together.join("the ", SamplingOptions(length=60, temperature=50)) for _ in range(3)]
+    while together.streams:
+        together.step(7)
+    assert greedy.take() == model.generate("the ", length=60, temperature=0)
+    assert all(len(set(stream.take())) > 15 for stream in wild)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("company", [1, 2, 3, 7, 15, 31, 64])
 @pytest.mark.parametrize("rnn_size", [20, 128])
 def test_a_seeded_streams_logits_are_the_same_bits_alone_and_in_company(make_model, cell, company, rnn_size):
