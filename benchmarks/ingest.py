@@ -45,7 +45,7 @@ MIXED = (
 TEXTS = (("ASCII", (ENGLISH,)), ("mixed UTF-8", MIXED))
 CHILD = """
 import json, sys, threading, time
-from charrnn.text import ingest
+from charrnn.text.corpus import ingest
 
 def anonymous():
     with open("/proc/self/status") as status:

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InvalidCorpus, InvalidOptions
-from charrnn.text import Corpus, Vocabulary, ingest
-from charrnn.text.corpus import Part
+from charrnn.text.corpus import Corpus, Part, ingest
+from charrnn.text.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")

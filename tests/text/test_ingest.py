@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import InvalidCorpus, InvalidOptions, WouldOverwrite
-from charrnn.text import Vocabulary, ingest, normalise
+from charrnn.text.corpus import ingest, normalise
+from charrnn.text.vocabulary import Vocabulary
 
 # Line ends and marks often, so that they fall on every edge; then characters of every length in UTF-8.
 pieces = st.sampled_from(
@@ -212,7 +213,7 @@ def test_the_ids_file_has_the_permissions_that_any_new_file_gets(tmp_path: Path)
 
 KILLED_WHILE_WRITING = """
 import sys, time
-from charrnn.text import ingest
+from charrnn.text.corpus import ingest
 def wait(done):
     if done > 0.7:
         print("writing", flush=True)
@@ -240,7 +241,7 @@ def test_what_a_killed_process_left_behind_is_removed_by_the_next_and_a_living_o
 
 MEASURED = """
 import sys
-from charrnn.text import ingest
+from charrnn.text.corpus import ingest
 def anonymous():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
 before = anonymous()

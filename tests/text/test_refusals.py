@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import InvalidCorpus
-from charrnn.text import ingest
+from charrnn.text.corpus import ingest
 
 FRENCH = "Où est passé le garçon ? « Là-bas », dit-elle – c’était l’été.\n" * 30
 RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастна по-своему.\n" * 30

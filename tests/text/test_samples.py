@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import InvalidCorpus, WouldOverwrite
-from charrnn.text import ingest, samples
+from charrnn.text import samples
+from charrnn.text.corpus import ingest
 
 PLAY = "First Citizen:\nBefore we proceed any further, hear me speak.\n" * 100
 
