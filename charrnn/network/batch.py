@@ -330,9 +330,12 @@ def _restrict(logits: Floats, options: SamplingOptions) -> Floats:
 
 
 # The steps of one layer. Each gets its buffers, gates first in each but the hidden state, and returns a function of
-# the layer's input. Names of the pieces follow `cells`; constants are arrays because NumPy is faster with them.
+# the layer's input. Names of the pieces follow `cells`.
 
-_ONE, _HALF = np.array(1, np.float32), np.array(0.5, np.float32)
+
+def _constant(value: float, like: Floats) -> Floats:
+    """For arithmetic with `like`: an array, with which NumPy is faster; with one as large for a single stream."""
+    return np.full(like.shape if like.ndim < 3 else (), value, np.float32)
 
 
 def _lstm_step(
@@ -344,10 +347,11 @@ def _lstm_step(
     both = np.empty_like(left)
     written, kept = both
     squashed = np.empty_like(cell)
+    one, half = _constant(1, sigmoids), _constant(0.5, cell)
     add, tanh, times = np.add, np.tanh, np.multiply
 
     def add_and_halve() -> object:
-        return times(add(written, kept, cell), _HALF, cell)
+        return times(add(written, kept, cell), half, cell)
 
     mean: Callable[[], object] = add_and_halve
     if cell.ndim == 1:  # both in one call; halving is exact, so the bits are the same
@@ -356,7 +360,7 @@ def _lstm_step(
     def step(inputs: Floats) -> None:
         add(inputs, recurrent, all_gates)
         tanh(all_gates, all_gates)
-        add(sigmoids, _ONE, sigmoids)  # now twice the sigmoid
+        add(sigmoids, one, sigmoids)  # now twice the sigmoid
         times(left, right, both)
         mean()
         tanh(cell, squashed)
@@ -373,18 +377,19 @@ def _gru_step(
     sigmoids, reset, update, candidate = gates[:2], gates[0], gates[1], gates[2]
     recurrent_sigmoids, recurrent_candidate = recurrent[:2], recurrent[2]
     difference = np.empty_like(candidate)
+    one, half = _constant(1, sigmoids), _constant(0.5, candidate)
     add, subtract, tanh, times = np.add, np.subtract, np.tanh, np.multiply
 
     def step(inputs: Floats) -> None:
         add(inputs[:2], recurrent_sigmoids, sigmoids)
         tanh(sigmoids, sigmoids)
-        add(sigmoids, _ONE, sigmoids)  # now twice the sigmoid
+        add(sigmoids, one, sigmoids)  # now twice the sigmoid
         times(reset, recurrent_candidate, candidate)
         add(candidate, inputs[2], candidate)
         tanh(candidate, candidate)
         subtract(hidden, candidate, difference)
         times(difference, update, difference)
-        times(difference, _HALF, difference)
+        times(difference, half, difference)
         add(candidate, difference, hidden)
         multiply()
 
