@@ -6,6 +6,7 @@ machine always train the same network.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,16 @@ from charrnn.processor import features
 
 BUDGETS = ("minutes", "max_steps", "max_epochs", "until_stopped")
 DEFAULT_MINUTES = 3.0
-NOMINAL_SPEED = 2e11  # multiplications and additions a second: what two cores are taken for, whatever they are
-_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+NOMINAL_SPEED = 2.5e11  # operations a second: what two cores are taken for, whatever they are
 PASSES_COST = 6  # operations a weight and character of training: two each for forward, backward and gradient
+_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # any of these processor features
+
+# by the characters there are to learn from, at most:
+ENDLESS = math.inf
+SIZES = [(5_000, 128), (200_000, 256), (ENDLESS, 512)]  # hidden units
+BATCHES = [(5_000, 1, 64), (20_000, 4, 64), (200_000, 16, 64), (ENDLESS, 32, 32)]  # streams, characters a sequence
+BY_HEART = 5_000
+SHORT = 0.75  # minutes, below which a large network does not get anywhere
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
     for name, value in chosen.items():
         if values[name] is None:
             values[name] = value
+    if values["dropout"] is None:
+        values["dropout"] = _dropout(facts, values, minutes)
     if values["batch_size"] is None or values["seq_length"] is None:
         batch_size, seq_length = _batch(facts, values["batch_size"], values["seq_length"])
         values["batch_size"], values["seq_length"] = batch_size, seq_length
@@ -61,7 +71,8 @@ def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
 def nominal_characters(values: dict[str, Any], facts: Facts, minutes: float) -> float:
     """How many characters of training so many minutes are taken for, from sizes alone."""
     units, layers = values["rnn_size"], values["num_layers"]
-    weights = layers * 8 * units * units + facts.vocab_size * units
+    inputs = values["embedding_size"] + (2 * layers - 1) * units  # of all layers, from below and from before
+    weights = 4 * units * inputs + units * facts.vocab_size
     return float(minutes * 60 * NOMINAL_SPEED / (PASSES_COST * weights))
 
 
@@ -78,27 +89,29 @@ def _minutes(values: dict[str, Any], facts: Facts) -> float:
 
 def _network(facts: Facts, minutes: float) -> dict[str, Any]:
     characters = facts.train_characters
-    if characters < 20_000:
-        size, dropout = 128, 0.0
-    elif characters < 200_000:
-        size, dropout = 256, 0.3
-    else:
-        size, dropout = 512, 0.1
-    if minutes < 0.75:
-        size = min(size, 256)
-    if minutes >= 20 and characters >= 5_000_000:
-        size = 1024
+    size = next(size for most, size in SIZES if characters <= most)
     return {
-        "rnn_size": size,
-        "num_layers": 1,
-        "dropout": dropout,
-        "embedding_size": 0 if facts.vocab_size <= 256 else 128,
+        "rnn_size": size if minutes >= SHORT else min(size, 256),
+        "num_layers": 1,  # one wide layer learns more in minutes than two narrow ones
+        "embedding_size": 64 if facts.vocab_size <= 256 else 128,
     }
 
 
+def _dropout(facts: Facts, values: dict[str, Any], minutes: float) -> float:
+    """The more often the text is read, the more: none for one epoch, a tenth more with every doubling, at most a half.
+
+    A text too short to hold a part of it out is to be learned by heart: none.
+    """
+    if facts.train_characters < BY_HEART:
+        return 0.0
+    epochs = nominal_characters(values, facts, minutes) / facts.train_characters
+    return round(min(0.5, max(0.0, 0.1 * math.log2(max(1.0, epochs)))), 2)
+
+
 def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
-    """16 by 64; with a small text less, until each stream holds two sequences. What was given stays."""
-    batch, length = batch_size or 16, seq_length or 64
+    """32 by 32, fewer and longer streams for a small text, until each holds two sequences. What was given stays."""
+    batch, length = next((batch, length) for most, batch, length in BATCHES if facts.train_characters <= most)
+    batch, length = batch_size or batch, seq_length or length
     inputs = facts.train_characters - 1
 
     def fits() -> bool:
@@ -112,6 +125,6 @@ def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tupl
 
 
 def _learning_rate(units: int, layers: int, cell: str) -> float:
-    """Larger networks want smaller steps."""
-    rate = 4e-3 * min(1.0, (512 / units)) ** 0.5
-    return float(rate / (2 if cell == "rnn" else 1) / (1 if layers == 1 else 1.5))
+    """3e-3 for 512 units; larger networks want smaller steps, and so do several layers and plain RNN cells."""
+    rate: float = min(6e-3, 3e-3 * (512 / units) ** 0.5)
+    return round(rate / (2 if cell == "rnn" else 1) / (1 if layers == 1 else 1.5), 6)
