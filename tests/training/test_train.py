@@ -94,7 +94,6 @@ def test_a_poem_is_learned_by_heart_and_written_down_again(
     assert contents(tmp_path) == {"poem.txt"}
 
 
-@pytest.mark.xfail(strict=False, reason="two streams never see the poem's middle in one piece")
 def test_a_poem_is_learned_by_heart_with_nothing_set(tmp_path: Path) -> None:
     path = tmp_path / "poem.txt"
     path.write_text(POEM, encoding="utf-8")
