@@ -152,9 +152,9 @@ def test_initial_weights_have_the_shapes_that_are_promised_and_depend_on_the_see
             assert abs(array.mean()) < 4 * array.std() / array.size**0.5
 
 
-def test_an_lstm_begins_with_open_forget_gates():
+def test_an_lstm_begins_with_forget_gates_that_are_mostly_closed():
     bias = initial_weights("lstm", 5, 0, 4, 2, seed=0)["layers.1.bias"]
-    assert bias.tolist() == [0] * 4 + [1] * 4 + [0] * 8
+    assert bias.tolist() == [0] * 4 + [-1] * 4 + [0] * 8
 
 
 def test_initial_weights_are_the_same_bits_everywhere():
