@@ -28,12 +28,12 @@ def train(
 ) -> Model:
     """Learn the text in the file `source` and return the model.
 
-    `options` are the fields of `TrainingOptions` (or their aliases); whoever gives none gets the best model that three
-    minutes can buy. `output` is where the model is saved; its checkpoint lies beside it. `resume` goes on from that
-    checkpoint, `force` replaces what is there. `parent` is a model file to begin with, for it to go on with another
-    text: its network and its characters stay, new characters are added. `callback` is called with every event of
-    `charrnn.events`. `progress` shows a live display: by default in a terminal and in a notebook, with True
-    everywhere, with False nowhere.
+    `options` are the fields of `TrainingOptions` (or their aliases); what is not given is chosen by text and budget,
+    which is three minutes if none is given. `output` is where the model is saved; its checkpoint lies beside it.
+    `resume` goes on from that checkpoint, `force` replaces what is there. `parent` is a model file to begin with, for
+    it to go on with another text: its network and its characters stay, new characters are added. `callback` is called
+    with every event of `charrnn.events`. `progress` shows a live display: by default in a terminal and in a notebook,
+    with True everywhere, with False nowhere.
 
     Interrupting it (Ctrl-C, the notebook's stop button) saves and returns the model so far, with `finished` False.
 

@@ -22,11 +22,11 @@ from charrnn.network.options import ALIASES, TrainingOptions
 app = typer.Typer(add_completion=False)
 
 HOW_DEFAULTS_ARE_CHOSEN = """
-How defaults are chosen: whoever sets nothing gets the best model that three minutes of two processor cores can buy.
-What is not given depends on the length of the text, on its number of distinct characters and on the budget
-(--minutes, --max-steps, --max-epochs), never on a measured speed: the same text and options always train the same
-network. The choices were made on texts held out from training, of three kinds: plays, source code, another language.
-charrnn inspect MODEL shows what was chosen.
+How defaults are chosen: they are made for three minutes on two processor cores, the budget of whoever sets none.
+What is not given depends on the length of the text, on its number of distinct characters, on the budget (--minutes,
+--max-steps, --max-epochs) and on what the processor is, not on a measured speed: on one machine the same text and
+options give the same network. The choices were made on texts held out from training, of three kinds: plays, source
+code, another language. charrnn inspect MODEL shows what was chosen.
 
 Older scripts: --input_file, --name, --num_seqs, --num_steps, --lstm_size, --use_embedding, --train_keep_prob,
 --whitelist_file, --save_every_n and --log_every_n keep working. With any of them the learning rate is constant,

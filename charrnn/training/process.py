@@ -70,7 +70,7 @@ class Files:
 
     def remove_leavings(self) -> None:
         """What a killed run left half-written."""
-        for name in (self.model.name, self.checkpoint.name, self.ids.name):
+        for name in (self.model.name, self.checkpoint.name):
             for part in self.model.parent.glob(f".{name}.*.part"):
                 part.unlink(missing_ok=True)
 
