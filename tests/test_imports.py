@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "charrnn.network": {"charrnn.network", "charrnn.text"},
     "charrnn.training": {"charrnn.training", "charrnn.network", "charrnn.text"},
 }
-EVERYBODY = {"charrnn", "charrnn.errors", "charrnn.events", "charrnn.processor"}
+EVERYBODY = {"charrnn", "charrnn.errors", "charrnn.events", "charrnn.files", "charrnn.processor"}
 
 
 def run_python(code: str) -> str:

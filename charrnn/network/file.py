@@ -1,7 +1,7 @@
 """Model and checkpoint files: named arrays and one JSON object, in one `.safetensors` file.
 
-It knows how such a file is written whole or not at all, and how one from a stranger is checked before anything in it
-is believed. It does not know what the arrays mean. Nothing here, or in what it calls, runs code from a file.
+It knows what such a file looks like, and how one from a stranger is checked before anything in it is believed. It does
+not know what the arrays mean. Nothing here, or in what it calls, runs code from a file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import InvalidModel
+from charrnn.files import complete_or_absent
 
 FORMAT_VERSION = 1
 METADATA_KEY = "charrnn"  # one key only: safetensors writes several in random order
@@ -50,36 +51,9 @@ def write_tensors(
         {"format_version": FORMAT_VERSION, **metadata}, sort_keys=True, ensure_ascii=False, allow_nan=False,
         separators=(",", ":"),
     )  # fmt: skip
-    replace_file(target, safetensors.numpy.save(arrays, {METADATA_KEY: text}))
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write beside, flush to the disk, rename over. Raises OSError, and then nothing has changed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        with beside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last. Some systems cannot open folders; there the rename itself must do."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
+    data = safetensors.numpy.save(arrays, {METADATA_KEY: text})
+    with complete_or_absent(target) as file:
+        file.write(data)
 
 
 def read_tensors(

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import InvalidCorpus, InvalidOptions, WouldOverwrite
+from charrnn.files import complete_or_absent
 from charrnn.text import ids_file
-from charrnn.text.ids_file import Facts, complete_or_absent
+from charrnn.text.ids_file import Facts
 from charrnn.text.report import TextReport, report
 from charrnn.text.source import normalise, open_source, read_pieces
 from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary, commonest

@@ -1,4 +1,4 @@
-"""The ids file: a safetensors file that appears whole or not at all, and that is checked when it is opened.
+"""The ids file: a safetensors file that is checked when it is opened.
 
 It knows the layout: tensors `counts` (int64, occurrences of every id) and `ids` (uint8, uint16 or uint32, one for every
 character) and one metadata key, `charrnn`, with JSON. It does not know where ids come from or what they are for.
@@ -6,12 +6,8 @@ character) and one metadata key, `charrnn`, with JSON. It does not know where id
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import json
 import os
-import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,43 +68,6 @@ def header(facts: Facts) -> bytes:
     encoded = json.dumps(content, ensure_ascii=False).encode()
     encoded += b" " * (-len(encoded) % 8)  # so that the tensors are aligned
     return len(encoded).to_bytes(8, "little") + encoded + facts.counts.astype(_COUNT_TYPE).tobytes()
-
-
-@contextlib.contextmanager
-def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, that takes its place once it is complete and on the disk, and else is removed."""
-    _remove_abandoned(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("xb") as file:
-            _lock(file)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what a process left behind that was killed while it wrote `path`: its lock ended with it."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        with contextlib.suppress(OSError), partial.open("rb") as file:
-            if _lock(file):
-                partial.unlink()
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Whether this process now holds the file's lock; False where another does or files have none."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
-    return True
 
 
 def open_mapped(path: Path) -> tuple[Facts, NDArray[Any]]:
@@ -183,13 +142,3 @@ def _id_type_name(vocabulary: Vocabulary) -> str:
 def _require(condition: bool, otherwise: str) -> None:
     if not condition:
         raise ValueError(otherwise)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened, and a rename is on the disk when it returns
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

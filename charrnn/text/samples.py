@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import InvalidCorpus, WouldOverwrite
-from charrnn.text.ids_file import complete_or_absent
+from charrnn.files import complete_or_absent
 
 PYTHON_BYTES = 3_000_000
 _LONGEST_DOWNLOAD = 1 << 30  # bytes

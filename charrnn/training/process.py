@@ -68,12 +68,6 @@ class Files:
         for path in (self.checkpoint, self.model):
             path.unlink(missing_ok=True)
 
-    def remove_leavings(self) -> None:
-        """What a killed run left half-written."""
-        for name in (self.model.name, self.checkpoint.name):
-            for part in self.model.parent.glob(f".{name}.*.part"):
-                part.unlink(missing_ok=True)
-
 
 def run(
     source: Path,
@@ -91,7 +85,6 @@ def run(
         raise InvalidCorpus(f"{source} is {what}")
     listener = callback or (lambda event: None)
     with _files(output) as files, held(files.lock, files.model) as lock:
-        files.remove_leavings()
         checkpoint = _checkpoint(files, resume, force, listener)
         if checkpoint is not None and (model := _finished(files, checkpoint, options, listener)):
             return model
@@ -106,7 +99,6 @@ def run(
                 worker.follow(listener)
         finally:
             files.ids.unlink(missing_ok=True)
-            files.remove_leavings()
         return load(files.model)
 
 
