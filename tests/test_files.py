@@ -1,0 +1,146 @@
+"""A file is whole or not there: also when its writer gives up, is killed, finds the disk full, or is one of many."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from charrnn.files import complete_or_absent, put_in_place
+from tests import small_disk
+from tests.command_line import variables
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_old_file_is_seen_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for content, before in ((b"first", None), (b"second", b"first")):
+        with complete_or_absent(path) as file:
+            file.write(content)
+            file.flush()
+            assert (path.read_bytes() if path.exists() else None) == before
+        assert path.read_bytes() == content
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_writer_that_gives_up_changes_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def give_up(reason: type[BaseException]) -> None:
+        with complete_or_absent(path) as file:
+            file.write(b"new")
+            raise reason
+
+    for reason in (ValueError, KeyboardInterrupt):
+        with pytest.raises(reason):
+            give_up(reason)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"), complete_or_absent(tmp_path / "nowhere" / "a.txt"):
+        pytest.fail("there is nothing to write to")
+
+
+def test_a_name_with_the_signs_of_a_pattern_is_a_name(tmp_path: Path) -> None:
+    bystander = tmp_path / ".ab.00000000.part"
+    bystander.touch()
+    with complete_or_absent(tmp_path / "[a]*") as file:
+        file.write(b"x")
+    assert names(tmp_path) == [bystander.name, "[a]*"]
+
+
+FULL = """
+import sys
+from pathlib import Path
+from charrnn.files import complete_or_absent
+path = Path(sys.argv[1], "a.txt")
+with complete_or_absent(path) as file:
+    file.write(b"o" * 30_000)
+try:
+    with complete_or_absent(path) as file:
+        file.write(b"n" * 100_000)
+except OSError as error:
+    print(error.strerror)
+print(path.read_bytes() == b"o" * 30_000, [path.name for path in path.parent.iterdir()])
+"""
+
+
+def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path) -> None:
+    assert small_disk.output(FULL, tmp_path / "disk", kilobytes=64) == "No space left on device\nTrue ['a.txt']\n"
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from charrnn.files import complete_or_absent
+with complete_or_absent(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+
+    def write() -> None:
+        with complete_or_absent(path) as file:
+            file.write(b"whole")
+
+    command = [sys.executable, "-c", KILLED, str(path)]
+    with subprocess.Popen(command, env=variables(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        write()
+        assert len(names(tmp_path)) == 2
+        process.kill()
+    assert len(names(tmp_path)) == 2
+    assert path.read_bytes() == b"whole"
+    write()
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_many_writers_of_one_file_all_succeed_and_the_file_is_always_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    contents = {bytes([number]) * 5000 for number in range(4)}
+    failures: list[Exception] = []
+
+    def write(content: bytes) -> None:
+        try:
+            for _ in range(100):
+                with complete_or_absent(path) as file:
+                    file.write(content)
+                assert path.read_bytes() in contents
+        except Exception as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_that_is_written_already_takes_its_place_or_nothing_changes(tmp_path: Path) -> None:
+    path, written = tmp_path / "a.txt", tmp_path / "elsewhere" / "b"
+    path.write_bytes(b"old")
+    with pytest.raises(FileNotFoundError):
+        put_in_place(written, path)
+    assert path.read_bytes() == b"old"
+    written.parent.mkdir()
+    written.write_bytes(b"new")
+    put_in_place(written, path)
+    assert path.read_bytes() == b"new"
+    assert names(written.parent) == []
