@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from charrnn.events import Event, Finished, Note, Progress, Sampled, Saved, Started, Validated
-from charrnn.progress import NotebookDisplay, PlainDisplay, duration, in_notebook, live_display, terminal_display
+from charrnn.progress import NotebookDisplay, PlainDisplay, in_notebook, live_display, terminal_display
 
 OPTIONS = {"cell": "lstm", "num_layers": 1, "rnn_size": 512}
 STARTED = Started(0, OPTIONS, 1_115_394, 66, 1_003_854, 111_540, 1_229_890, resumed=False)
@@ -63,13 +63,6 @@ def test_a_log_does_not_repeat_progress_more_often_than_asked_but_shows_the_last
     last = Progress(2400, 1.0, 6.4, 1.2, 0.0, 25_600.0, 180.0, 0.0)
     lines = plain([HALFWAY, HALFWAY, HALFWAY, last], every=3600.0).splitlines()
     assert [line[:4] for line in lines] == [" 50%", "100%"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0:00"), (59.6, "1:00"), (151, "2:31"), (3723, "1:02:03"), (None, "until stopped")]
-)
-def test_durations_read_as_clocks_do(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_terminal_shows_the_figures_while_it_goes_on_and_keeps_what_the_model_wrote() -> None:

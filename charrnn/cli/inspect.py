@@ -11,7 +11,7 @@ import typer
 
 from charrnn.cli.model_path import find_model
 from charrnn.cli.quick import QuickCommand
-from charrnn.progress import printable
+from charrnn.lines import printable
 
 if TYPE_CHECKING:
     from charrnn.network.model import Model

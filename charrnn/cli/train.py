@@ -72,7 +72,8 @@ def train(
 
     charrnn train shakespeare.txt -o shakespeare.safetensors --minutes 3
     """
-    from charrnn.progress import PLAIN_LINE_EVERY, live_display
+    from charrnn.lines import PROGRESS_EVERY
+    from charrnn.progress import live_display
     from charrnn.training.process import run
 
     if file is not None and input_file is not None:
@@ -85,7 +86,7 @@ def train(
     if input_file is not None or name is not None or ALIASES.keys() & given.keys():
         given = like_the_original(given)
     # someone who says how often to log wants every line
-    every = 0.0 if {"log_every", "log_every_n"} & given.keys() else PLAIN_LINE_EVERY
+    every = 0.0 if {"log_every", "log_every_n"} & given.keys() else PROGRESS_EVERY
     wanted = TrainingOptions.parse(given, files=True)
     try:
         with live_display(True, every=every) as show:
