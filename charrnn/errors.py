@@ -5,7 +5,7 @@ Every message says what was wrong, where (byte, option, path) and what would be 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class CharRNNError(Exception):
@@ -37,3 +37,59 @@ class WouldOverwrite(CharRNNError):
 
 class TrainingFailed(CharRNNError):
     """The training process ended without a model: its last words are in the message."""
+
+
+class InvalidSettings(CharRNNError):
+    """A setting that cannot be used; the message names its environment variable."""
+
+
+class ModelNotFound(CharRNNError):
+    """There is no model with that id or name, or none that this user may see."""
+
+
+class AmbiguousName(CharRNNError):
+    """Several models have that name. `candidates` are their ids, newest first."""
+
+    def __init__(self, message: str, candidates: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.candidates = list(candidates)
+
+
+class InvalidTransition(CharRNNError):
+    """What was asked for cannot be done with a model in this status; nothing was changed."""
+
+
+class NotAllowed(CharRNNError):
+    """The user may see this model, but may not change it."""
+
+
+class QuotaExceeded(CharRNNError):
+    """A limit of this user is reached. `seconds` until it frees by itself; None: something has to be done for it."""
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class DatabaseUnavailable(CharRNNError):
+    """The database does not answer. What was asked for may be asked again."""
+
+
+class DatabaseOutdated(CharRNNError):
+    """The database's tables are those of an older charrnn, or there are none yet."""
+
+
+class DatabaseTooNew(CharRNNError):
+    """The database's tables are those of a newer charrnn than this one."""
+
+
+class StorageUnavailable(CharRNNError):
+    """Files cannot be written to or read from the storage: it does not answer, refuses or is full."""
+
+
+class FileNotInStorage(CharRNNError):
+    """The storage has no such file."""
+
+
+class Fenced(CharRNNError):
+    """The model is another worker's by now: whoever gets this writes nothing more and ends."""

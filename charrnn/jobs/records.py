@@ -1,0 +1,156 @@
+"""What the store hands out and takes in: plain, frozen records. They know nothing of databases.
+
+Times are timezone-aware and UTC, by the database's clock. Losses are nats per character, durations seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from charrnn.jobs.status import ACTIVE, Status
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What is known of a model's text."""
+
+    name: str  # of the file that was handed over
+    bytes: int
+    characters: int
+    distinct: int
+    vocabulary_size: int
+    sha256: str  # of the text
+    ids_sha256: str  # of the ids file, so that a copy of it can be checked
+    ids_bytes: int
+    warnings: list[str] = field(default_factory=list)
+    preview: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as a JSON object."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One model as the database has it at one moment."""
+
+    id: str  # a ULID in lower case: a newer model's is higher
+    name: str
+    owner: str  # '' is the person at this machine
+    status: Status
+    options: dict[str, Any]  # training options as they were given
+    sampling: dict[str, Any]  # sampling options as they were given
+    corpus: CorpusFacts | None
+    corpus_bytes: int  # that count against the owner's quota
+    parent_id: str | None  # the model it was forked from, which may have been deleted since
+    step: int
+    progress: float | None  # 0 to 1
+    epoch: float | None
+    loss: float | None
+    validation_loss: float | None
+    best_validation_loss: float | None
+    seconds: float  # of training so far
+    seconds_left: float | None
+    characters_per_second: float | None
+    error: str | None
+    attempt: int  # how often it was claimed
+    deaths: int  # workers that died in a row without any progress
+    worker_host: str | None
+    worker_pid: int | None
+    lease_until: datetime | None
+    stop_requested: int  # 0, 1: save and end, 2: end at once
+    checkpoint: str | None  # storage key
+    model_file: str | None  # storage key
+    queued_at: datetime | None
+    started_at: datetime | None  # these two since it was last queued
+    finished_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def active(self) -> bool:
+        """Whether it is queued or running."""
+        return self.status in ACTIVE
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object; times in ISO 8601."""
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some models, newest first. `next` is what to ask the next page after; None: there is none.
+
+    `total` counts all that fit the filters and is `exact` up to 1,000; beyond, it stays 1,000: "1000+".
+    """
+
+    models: list[ModelRecord]
+    next: str | None
+    total: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a model's log. Positions count from 0 and have no gaps."""
+
+    position: int
+    created_at: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One point of the curves."""
+
+    step: int
+    seconds: float | None = None
+    epoch: float | None = None
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    learning_rate: float | None = None
+    characters_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the model wrote at a step."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to write to a model, as long as its attempt is this one."""
+
+    model_id: str
+    attempt: int
+
+
+@dataclass
+class Delivery:
+    """What a worker has to say since its last word. To deliver it twice is the same as once."""
+
+    lines: list[tuple[int, str]] = field(default_factory=list)  # position, text
+    metrics: list[Metric] = field(default_factory=list)
+    samples: list[tuple[int, str]] = field(default_factory=list)  # step, text
+    fields: Mapping[str, Any] = field(default_factory=dict)  # of the model; see store.DELIVERED
+
+
+@dataclass(frozen=True)
+class SupervisorRecord:
+    """A supervisor that has been heard of."""
+
+    id: str
+    host: str
+    pid: int
+    max_running: int
+    seen_at: datetime
