@@ -26,6 +26,8 @@ class CorpusFacts:
     sha256: str  # of the text
     ids_sha256: str  # of the ids file, so that a copy of it can be checked
     ids_bytes: int
+    text_key: str  # where it lies in the storage; every attached text has keys of its own, so none is half replaced
+    ids_key: str
     warnings: list[str] = field(default_factory=list)
     preview: str = ""
 
