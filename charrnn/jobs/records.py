@@ -28,6 +28,8 @@ class CorpusFacts:
     ids_bytes: int
     text_key: str  # where it lies in the storage; every attached text has keys of its own, so none is half replaced
     ids_key: str
+    unknown: int = 0  # characters of the text that are not in the vocabulary
+    commonest: list[tuple[str, int]] = field(default_factory=list)  # characters, and how often each occurs
     warnings: list[str] = field(default_factory=list)
     preview: str = ""
 
