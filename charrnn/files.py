@@ -1,7 +1,7 @@
 """Files that appear whole or not at all: written beside, flushed to the disk, renamed.
 
-It knows how to keep a half-written file from ever being seen, and how to clear away what a killed process left. It does
-not know what the files hold.
+It knows how to keep a half-written file from ever being seen, and how to clear away what a killed process left: what
+is being written is locked, and a lock ends with its process. It does not know what the files hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
 
     Whoever reads `path` meanwhile sees the old file. Raises OSError, and then nothing has changed.
     """
-    remove_abandoned(path)
+    _remove_abandoned(path.parent, f".{glob.escape(path.name)}.*.part")
     beside, file = _create_beside(path)
     try:
         with file:
@@ -52,13 +52,25 @@ def put_in_place(written: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def remove_abandoned(path: Path) -> None:
-    """Remove what a process left behind that was killed while it wrote `path`: its lock ended with it."""
-    for beside in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        with contextlib.suppress(OSError), beside.open("rb") as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                beside.unlink()
+@contextlib.contextmanager
+def working_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A private folder in `parent`, removed at the end. What a killed process left of that name is removed at once."""
+    import shutil
+
+    _remove_abandoned(parent, f".{glob.escape(name)}.*.work")
+    while True:
+        folder = parent / f".{name}.{os.urandom(4).hex()}.work"
+        folder.mkdir(mode=0o700)
+        with contextlib.suppress(FileNotFoundError):  # taken for abandoned before it was locked
+            descriptor = os.open(folder, os.O_RDONLY)
+            if _hold(descriptor, folder):
+                break
+            os.close(descriptor)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -76,14 +88,38 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
     while True:
         beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
         file = beside.open("xb")
-        if fcntl is None:
+        if _hold(file.fileno(), beside):
             return beside, file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), beside.stat()):
-                return beside, file
-        except (BlockingIOError, FileNotFoundError):
-            pass  # somebody took it for abandoned between its beginning and its lock, and removes it
-        except OSError:
-            return beside, file  # a file system without locks
         file.close()
+
+
+def _hold(descriptor: int, path: Path) -> bool:
+    """Lock what was just made at `path`, where there are locks. False when somebody removed it before that."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return True  # a file system without locks
+
+
+def _remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove what was being written by processes that are gone: whatever can be locked."""
+    if fcntl is None:
+        return
+    import shutil  # here, because writing a text starts sooner without
+
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            finally:
+                os.close(descriptor)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.files import complete_or_absent, put_in_place
+from charrnn.files import complete_or_absent, put_in_place, working_folder
 from tests import small_disk
 from tests.command_line import variables
 
@@ -144,3 +144,41 @@ def test_a_file_that_is_written_already_takes_its_place_or_nothing_changes(tmp_p
     put_in_place(written, path)
     assert path.read_bytes() == b"new"
     assert names(written.parent) == []
+
+
+def test_a_working_folder_is_private_and_gone_at_the_end_with_all_that_is_in_it(tmp_path: Path) -> None:
+    with working_folder(tmp_path, "m") as folder:
+        assert folder.parent == tmp_path
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").touch()
+        with working_folder(tmp_path, "m") as other:
+            assert other != folder
+        assert (folder / "deep" / "file").exists()
+    assert names(tmp_path) == []
+
+
+KILLED_WHILE_WORKING = """
+import sys, time
+from pathlib import Path
+from charrnn.files import working_folder
+with working_folder(Path(sys.argv[1]), "m") as folder:
+    (folder / "file").touch()
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_working_folder_of_a_killed_process_is_removed_by_the_next_of_that_name(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_WHILE_WORKING, str(tmp_path)]
+    with subprocess.Popen(command, env=variables(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        with working_folder(tmp_path, "m"):
+            assert (left / "file").exists()
+        process.kill()
+    with working_folder(tmp_path, "n"):
+        assert left.exists()
+    with working_folder(tmp_path, "m"):
+        assert not left.exists()
+    assert names(tmp_path) == []
