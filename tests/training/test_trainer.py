@@ -13,8 +13,10 @@ from charrnn.errors import TrainingFailed
 from charrnn.events import Event, Finished, Progress, Saved, Validated
 from charrnn.network.model import Model, load
 from charrnn.network.options import TrainingOptions
+from charrnn.text.corpus import ingest
 from charrnn.training.checkpoint import Checkpoint
-from charrnn.training.process import Files, _begin, _go_on
+from charrnn.training.plan import begin, go_on
+from charrnn.training.process import Files
 from charrnn.training.trainer import Trainer
 from tests.training.texts import SMALL, write_verse
 
@@ -36,8 +38,10 @@ def train(files: Files, options: dict[str, Any], stops: Stops = lambda trainer: 
     """Begin, or go on if there is a checkpoint, and ask `stops` after every call how often it should have stopped."""
     events: list[Event] = []
     checkpoint = Checkpoint.read(files.checkpoint) if files.checkpoint.exists() else None
-    source, parsed = files.model.with_name("verse.txt"), TrainingOptions.parse(options)
-    task = _go_on(source, parsed, files, checkpoint) if checkpoint else _begin(source, parsed, files, None)
+    parsed = TrainingOptions.parse(options)
+    corpus = ingest(files.model.with_name("verse.txt"), files.ids)
+    names: dict[str, Any] = {"model": files.model, "source_name": "verse.txt"}
+    task = go_on(corpus, parsed, checkpoint, **names) if checkpoint else begin(corpus, parsed, **names)
     trainer = Trainer(task, events.append, lambda: stops(trainer))
     trainer.run()
     return load(files.model), events
@@ -170,7 +174,9 @@ def test_a_disk_that_refuses_a_checkpoint_ends_the_training_with_an_error(
 
 def test_a_saved_file_is_there_when_its_event_says_so(files: Files) -> None:
     found = []
-    task = _begin(files.model.with_name("verse.txt"), TrainingOptions.parse({**STEPS, "max_steps": 4}), files, None)
+    corpus = ingest(files.model.with_name("verse.txt"), files.ids)
+    options = TrainingOptions.parse({**STEPS, "max_steps": 4})
+    task = begin(corpus, options, model=files.model, source_name="verse.txt")
 
     def look(event: Event) -> None:
         if isinstance(event, Saved):
