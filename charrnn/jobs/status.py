@@ -24,7 +24,7 @@ RESTING = frozenset(Status) - ACTIVE
 
 # In which statuses a model can be what is done with it. What is missing here can be done at any time.
 ALLOWED: dict[str, frozenset[Status]] = {
-    "set_corpus": frozenset({Status.DRAFT, Status.READY}),
+    "set_corpus": RESTING - {Status.COMPLETE},  # and nothing was learned yet
     "set_model": frozenset({Status.DRAFT}),
     "set_options": RESTING,
     "enqueue": RESTING - {Status.DRAFT},

@@ -165,18 +165,20 @@ class Store:
         """The model with other sampling options."""
         return self._change(id, None, {"sampling": dict(sampling)})
 
-    def set_corpus(self, id: str, facts: CorpusFacts) -> ModelRecord:
-        """The model with a text, ready. Raises InvalidTransition once it has been trained.
+    def set_corpus(self, id: str, facts: CorpusFacts, *, limit: int | None = None) -> ModelRecord:
+        """The model with a text, ready. Its bytes count against the owner's quota, those of a text before do no longer.
 
-        The new text's bytes were reserved before; those of the text that it replaces are given back.
+        Raises InvalidTransition once the model has learned something, and QuotaExceeded if all texts of its owner
+        then had more than `limit` bytes.
         """
         values = {"status": Status.READY, "corpus": facts.to_json(), "corpus_bytes": facts.bytes}
 
         def work(connection: Connection) -> ModelRecord:
             before = listing.one(connection, id, lock=True)
-            record = _change(connection, id, "set_corpus", values)
-            _release_text(connection, before.owner, before.corpus_bytes)
-            return record
+            if before.checkpoint is not None or before.model_file is not None:
+                raise refusal("set_corpus", before.name, before.status)
+            _count_text(connection, before.owner, facts.bytes - before.corpus_bytes, limit)
+            return _change(connection, id, "set_corpus", values)
 
         return self.database.write(work)
 
@@ -196,7 +198,7 @@ class Store:
             allowed = Model.status.in_(ALLOWED["delete"])
             if not connection.execute(delete(Model).where(Model.id == id, allowed)).rowcount:
                 raise refusal("delete", record.name, record.status)
-            _release_text(connection, record.owner, record.corpus_bytes)
+            _count_text(connection, record.owner, -record.corpus_bytes, None)
             return record
 
         return self.database.write(work)
@@ -222,13 +224,21 @@ class Store:
         return self.database.write(work)
 
     def start_over(
-        self, id: str, *, options: Mapping[str, Any] | None = None, max_queued: int | None = None
+        self,
+        id: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        corpus: CorpusFacts | None = None,
+        max_queued: int | None = None,
     ) -> ModelRecord:
         """The model, queued to be trained from its first step: all that it has learned is forgotten, its log stays.
 
-        Raises what `enqueue` does, and InvalidTransition when it is queued or running.
+        `corpus`: the same text with other ids, for options that tell other characters apart. Raises what `enqueue`
+        does, and InvalidTransition when it is queued or running.
         """
         forgotten: dict[str, Any] = dict.fromkeys(DELIVERED) | {"step": 0, "seconds": 0}
+        if corpus is not None:
+            forgotten["corpus"] = corpus.to_json()
 
         def work(connection: Connection) -> ModelRecord:
             record = listing.one(connection, id)
@@ -306,25 +316,9 @@ class Store:
 
     # -- quotas ------------------------------------------------------------------------------------------------------
 
-    def reserve_text(self, owner: str, bytes: int, limit: int | None = None) -> None:
-        """Count bytes of text against the owner's quota. Raises QuotaExceeded if that were more than `limit`."""
-
-        def work(connection: Connection) -> None:
-            _open_account(connection, owner)
-            room = [] if limit is None else [Account.text_bytes <= limit - bytes]
-            more = update(Account).where(Account.owner == owner, *room).values(text_bytes=Account.text_bytes + bytes)
-            if not connection.execute(more).rowcount:
-                used = connection.scalar(select(Account.text_bytes).where(Account.owner == owner))
-                raise QuotaExceeded(
-                    f"texts may have {limit:,} bytes together, and yours have {used:,}: these {bytes:,} more are too "
-                    "many; delete a model to make room"
-                )
-
-        self.database.write(work)
-
-    def release_text(self, owner: str, bytes: int) -> None:
-        """Give bytes back that were reserved."""
-        self.database.write(lambda connection: _release_text(connection, owner, bytes))
+    def text_bytes(self, owner: str) -> int:
+        """Bytes of all texts of an owner."""
+        return self.database.read(lambda connection: _text_bytes(connection, owner))
 
     def count_generation(self, owner: str, limit: int | None = None) -> None:
         """Count a generation in this minute. Raises QuotaExceeded if there have been `limit`; None counts nothing."""
@@ -561,9 +555,21 @@ def _open_account(connection: Connection, owner: str) -> None:
     _upsert(connection, Account, [row], {"owner": Account.owner})
 
 
-def _release_text(connection: Connection, owner: str, bytes: int) -> None:
-    rest = case((Account.text_bytes > bytes, Account.text_bytes - bytes), else_=0)
-    connection.execute(update(Account).where(Account.owner == owner).values(text_bytes=rest))
+def _text_bytes(connection: Connection, owner: str) -> int:
+    return connection.scalar(select(Account.text_bytes).where(Account.owner == owner)) or 0
+
+
+def _count_text(connection: Connection, owner: str, more: int, limit: int | None) -> None:
+    """Count bytes of text, or count them no longer. Raises QuotaExceeded if there were more than `limit` of them."""
+    _open_account(connection, owner)
+    room = [] if limit is None or more <= 0 else [Account.text_bytes <= limit - more]
+    total = case((Account.text_bytes > -more, Account.text_bytes + more), else_=0)
+    if not connection.execute(update(Account).where(Account.owner == owner, *room).values(text_bytes=total)).rowcount:
+        used = _text_bytes(connection, owner)
+        raise QuotaExceeded(
+            f"texts may have {limit:,} bytes together, and yours have {used:,}: these {more:,} more are too many; "
+            "delete a model to make room"
+        )
 
 
 def _fence(claim: Claim) -> list[ColumnElement[bool]]:
