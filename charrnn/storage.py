@@ -105,6 +105,12 @@ class Storage:
         with self._explaining(key):
             return self._place.size(key)
 
+    def version(self, key: str) -> str:
+        """Another one after the file was replaced: to know whether what was read before is still what is there."""
+        _check(key)
+        with self._explaining(key):
+            return self._place.version(key)
+
     def exists(self, key: str) -> bool:
         """Whether there is a file with this key."""
         try:
@@ -198,6 +204,10 @@ class _Folder:
             raise FileNotFoundError(key)
         return path.stat().st_size
 
+    def version(self, key: str) -> str:
+        status = (self.root / key).stat()
+        return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+
     def delete(self, key: str) -> None:
         (self.root / key).unlink()
 
@@ -274,6 +284,10 @@ class _Bucket:
         if about["type"] != "file":
             raise FileNotFoundError(key)
         return int(about["size"])
+
+    def version(self, key: str) -> str:
+        about = self.s3.info(self._path(key), refresh=True)
+        return f"{about.get('ETag')}-{about.get('LastModified')}"
 
     def delete(self, key: str) -> None:
         self.s3.rm_file(self._path(key))
