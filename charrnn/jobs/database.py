@@ -136,6 +136,7 @@ class Database:
                 raise DatabaseUnavailable(f"another process has been upgrading the database {self} for long")
             try:
                 yield connection
+                connection.commit()
             finally:
                 with suppress(exc.DBAPIError):  # the lock ends with the connection, too
                     connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)
