@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from charrnn.text import samples
     from charrnn.text.corpus import Corpus, ingest
     from charrnn.text.vocabulary import Vocabulary
+    from charrnn.workspace import Workspace
 
 __all__ = [
     "AmbiguousName",
@@ -66,6 +67,7 @@ __all__ = [
     "TrainingFailed",
     "TrainingOptions",
     "Vocabulary",
+    "Workspace",
     "WouldOverwrite",
     "errors",
     "events",
@@ -99,6 +101,7 @@ _HOMES = {
     "TrainingFailed": "charrnn.errors",
     "TrainingOptions": "charrnn.network.options",
     "Vocabulary": "charrnn.text.vocabulary",
+    "Workspace": "charrnn.workspace",
     "WouldOverwrite": "charrnn.errors",
     "errors": "charrnn.errors",
     "events": "charrnn.events",

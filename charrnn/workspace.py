@@ -1,0 +1,807 @@
+"""The one facade of every front end: models by name, their texts, their training in the background, writing with them.
+
+It knows who may do what, and in which order database and storage are changed so that neither is ever left half done.
+It does not know SQL, where files lie, or how a network learns or writes: jobs, storage, text and network do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from charrnn import child
+from charrnn.errors import (
+    AmbiguousName,
+    CharRNNError,
+    FileNotInStorage,
+    InvalidCorpus,
+    InvalidModel,
+    InvalidOptions,
+    InvalidTransition,
+    ModelNotFound,
+    NotAllowed,
+    WouldOverwrite,
+)
+from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, Page, Sample
+from charrnn.jobs.status import Status
+from charrnn.lines import printable
+from charrnn.loaded import LoadedModels
+from charrnn.policy import BUDGETS, Policy
+from charrnn.received import Source, receive, shown_name
+from charrnn.storage import model_key
+
+if TYPE_CHECKING:
+    from charrnn.config import Settings
+    from charrnn.jobs.store import Store
+    from charrnn.network.evaluate import Evaluation, Score
+    from charrnn.network.model import Model, Prediction
+    from charrnn.network.options import TrainingOptions
+    from charrnn.network.sampling import SamplingOptions
+    from charrnn.storage import Storage
+    from charrnn.text.report import TextReport
+
+__all__ = ["CorpusFacts", "LogLine", "Metric", "ModelRecord", "Page", "Policy", "Sample", "Status", "Workspace"]
+
+NAME_LENGTH = 200  # characters
+PAGE_LIMIT = 200  # models
+ROWS_LIMIT = 10_000  # log lines, metrics or samples in one answer
+FOLLOW_EVERY = 0.5  # seconds between two looks at a log
+PARENT = "parent.safetensors"
+IMPORTED = "model-0.safetensors"  # before any attempt
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn whatever follows them in a list
+_MOVES = 5  # how often a model file may be replaced while it is looked for
+
+
+class _Shared:
+    """What the workspaces of all people of one process have in common, opened at first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.models = LoadedModels(settings.model_cache)
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+        self._storage: Storage | None = None
+
+    @property
+    def store(self) -> Store:
+        with self._lock:
+            if self._store is None:
+                from charrnn.jobs.database import Database
+                from charrnn.jobs.store import Store
+
+                settings = self.settings
+                url = settings.database_url.get_secret_value()
+                database = Database(url, tls=settings.database_tls, ca=settings.database_tls_ca)
+                database.prepare()
+                self._store = Store(database)
+            return self._store
+
+    @property
+    def storage(self) -> Storage:
+        with self._lock:
+            if self._storage is None:
+                from charrnn.storage import Storage
+
+                self._storage = Storage(self.settings.storage_url)
+            return self._storage
+
+
+class Workspace:
+    """Models, as one person sees them. Any number of threads may use it.
+
+    `user` None is whoever sits at this machine: no limits, and everything may be seen and changed. Otherwise `policy`
+    (by default as configured) says what the person may do. Settings come from the environment, `overrides` such as
+    `database_url` go before it; with neither, everything lies in the user's data folder. Nothing is opened before it
+    is needed.
+
+    Every method that takes the id of a model raises ModelNotFound for one that is not there or not to be seen,
+    NotAllowed for one that belongs to another, and DatabaseUnavailable or StorageUnavailable when these do not answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str | None = None,
+        policy: Policy | None = None,
+        settings: Settings | None = None,
+        **overrides: Any,
+    ) -> None:
+        if settings is None:
+            from charrnn.config import Settings
+
+            settings = Settings(**overrides)
+        elif overrides:
+            raise TypeError("give settings or single overrides, not both")
+        self._enter(_Shared(settings), user, policy or Policy.from_settings(settings))
+
+    def _enter(self, shared: _Shared, user: str | None, policy: Policy) -> None:
+        if user is not None and not 0 < len(user) <= NAME_LENGTH:
+            raise NotAllowed(f"a user needs a name of 1 to {NAME_LENGTH} characters")
+        self.user, self.policy = user, policy
+        self._limits = policy.of(user)
+        self._shared = shared
+
+    def as_user(self, user: str | None, policy: Policy | None = None) -> Workspace:
+        """The same models in the eyes of another person. Connections and loaded models are shared."""
+        other = object.__new__(Workspace)
+        other._enter(self._shared, user, policy or self.policy)
+        return other
+
+    @property
+    def settings(self) -> Settings:
+        """As they were resolved when the workspace was made."""
+        return self._shared.settings
+
+    @property
+    def _store(self) -> Store:
+        return self._shared.store
+
+    @property
+    def _storage(self) -> Storage:
+        return self._shared.storage
+
+    def __repr__(self) -> str:
+        return "<charrnn.Workspace" + ("" if self.user is None else f" of {self.user!r}") + ">"
+
+    # -- models ------------------------------------------------------------------------------------------------------
+
+    def create(
+        self, name: str, source: Source | None = None, *, sample: str | None = None,
+        progress: Callable[[float], None] | None = None, **options: Any,
+    ) -> ModelRecord:  # fmt: skip
+        """A new model with a name, training options and the text it will learn, which can be given later (`attach`).
+
+        Names need not be unique. Raises InvalidOptions, InvalidCorpus and QuotaExceeded; then there is no new model.
+        """
+        wanted = self._options({}, options)
+        record = self._store.create(checked_name(name), self.user or "", options=wanted)
+        if source is None and sample is None:
+            return record
+        with self._deleted_on_error(record):
+            return self.attach(record.id, source, sample=sample, progress=progress)
+
+    def get(self, id: str) -> ModelRecord:
+        """The model with this id, as it is now."""
+        record = self._store.get(id)
+        if not self.policy.may_see(self.user, record.owner):
+            raise ModelNotFound(f"there is no model {id!r}")
+        return record
+
+    def find(self, name_or_id: str) -> ModelRecord:
+        """The model with this id or exactly this name; one's own before another's.
+
+        Raises ModelNotFound, and AmbiguousName listing those to choose from.
+        """
+        found = self._store.find(name_or_id, owner=self.user or "")
+        if not found:
+            others = self._store.find(name_or_id)
+            found = [record for record in others if self.policy.may_see(self.user, record.owner)]
+        if not found:
+            raise ModelNotFound(f"there is no model called {name_or_id!r}")
+        if len(found) > 1:
+            choice = ", ".join(f"{each.id} ({each.status}, made {each.created_at:%Y-%m-%d %H:%M})" for each in found)
+            ids = [each.id for each in found]
+            raise AmbiguousName(f"{len(found)} models are called {name_or_id!r}; say which by its id: {choice}", ids)
+        return found[0]
+
+    def list(
+        self, *, status: Status | str | None = None, prefix: str | None = None, after: str | None = None,
+        limit: int = 50,
+    ) -> Page:  # fmt: skip
+        """Models, newest first: those in a status, or whose names begin with `prefix`. `after` is `next` of the page
+        before. Raises InvalidOptions for a status that does not exist."""
+        try:
+            wanted = None if status is None else Status(status)
+        except ValueError:
+            problem = f"must be one of {', '.join(Status)}, not {str(status)[:40]!r}"
+            raise InvalidOptions(f"status: {problem}", {"status": problem}) from None
+        owner = None if self.policy.privacy == "everybody" or self.policy.trusts(self.user) else self.user
+        limit = min(max(1, limit), PAGE_LIMIT)
+        return self._store.page(owner=owner, status=wanted, prefix=prefix or None, after=after, limit=limit)
+
+    def rename(self, id: str, name: str) -> ModelRecord:
+        """Raises InvalidOptions for a name that cannot be."""
+        self._own(id)
+        return self._store.rename(id, checked_name(name))
+
+    def delete(self, id: str) -> ModelRecord:
+        """Remove a model, its text, log and files for good. Raises InvalidTransition while it is queued or running."""
+        self._own(id)
+        record = self._store.delete(id)
+        self._shared.models.forget(id)
+        self._storage.delete_prefix(f"models/{id}")
+        return record
+
+    def _own(self, id: str) -> ModelRecord:
+        """The model, if this person may change it."""
+        record = self.get(id)
+        if not self.policy.may_change(self.user, record.owner):
+            whose = f"belongs to {record.owner!r}" if record.owner else "is not yours"
+            raise NotAllowed(f"{record.name!r} {whose}: it can be looked at and forked, not changed")
+        return record
+
+    # -- texts and options -------------------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        id: str,
+        source: Source | None = None,
+        *,
+        sample: str | None = None,
+        name: str | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> ModelRecord:
+        """Give a model the text it will learn: a path, bytes, an open file of bytes, or the name of a sample text.
+
+        `name` is what the text is called, by default its file's name. `progress` is called with the fraction done and
+        may raise to give up. A text that was there before is replaced once the new one is whole; when anything goes
+        wrong, nothing has changed. Raises InvalidCorpus (with the byte), QuotaExceeded and InvalidTransition.
+        """
+        record = self._own(id)
+        if (source is None) == (sample is None):
+            raise InvalidCorpus("give either a text or the name of a sample")
+        self._refuse_other_text(record)
+        with self._storage.scratch(_folder(id)) as scratch:
+            text = scratch / "corpus.txt"
+            if source is None:
+                from charrnn.text import samples
+
+                samples.write(str(sample), text)
+                shown = name or str(sample)
+            else:
+                receive(source, text, self._room(record), InvalidCorpus)
+                shown = name or shown_name(source, "text")
+            return self._learn_from(record, text, printable(shown)[:NAME_LENGTH], progress)
+
+    def _room(self, record: ModelRecord) -> int | None:
+        """How many bytes a text of this model may have; the store looks again when it is there."""
+        limits = [] if self._limits.upload_limit is None else [self._limits.upload_limit]
+        if self._limits.max_text_bytes is not None:
+            used = self._store.text_bytes(record.owner) - record.corpus_bytes
+            limits.append(max(0, self._limits.max_text_bytes - used))
+        return min(limits, default=None)
+
+    def _refuse_other_text(self, record: ModelRecord) -> None:
+        """Early, before a long upload; the store is asked again when the text is there."""
+        if record.active or record.checkpoint is not None or record.model_file is not None:
+            raise InvalidTransition(
+                f"{record.name!r} is {record.status} and keeps its text; a fork goes on with another one"
+            )
+
+    def _learn_from(
+        self, record: ModelRecord, text: Path, shown: str, progress: Callable[[float], None] | None = None
+    ) -> ModelRecord:
+        """Make `text`, a file in a scratch folder of the model, its text. The file is moved."""
+        ids, keys = text.with_name("corpus.ids"), _new_keys(record.id)
+        facts = self._ingest(record, self._parsed(record.options), text, ids, shown, keys, progress)
+        with self._removed_on_error(*keys):
+            self._storage.put(text, facts.text_key, move=True)
+            self._storage.put(ids, facts.ids_key, move=True)
+            changed = self._store.set_corpus(record.id, facts, limit=self._limits.max_text_bytes)
+        if record.corpus is not None:
+            self._storage.delete(record.corpus.text_key, record.corpus.ids_key)
+        return changed
+
+    def _ingest(
+        self, record: ModelRecord, options: TrainingOptions, text: Path, ids: Path, shown: str,
+        keys: tuple[str, str], progress: Callable[[float], None] | None = None,
+    ) -> CorpusFacts:  # fmt: skip
+        """Write the ids of `text`, in the characters of the model's parent if it has one."""
+        from charrnn.text.corpus import ingest
+
+        vocabulary = None
+        if record.parent_id is not None:
+            with self._local(model_key(record.id, PARENT)) as parent:
+                vocabulary = _load(parent).vocabulary
+        try:
+            corpus = ingest(
+                text, ids, max_vocab=options.max_vocab, whitelist=options.whitelist, vocabulary=vocabulary,
+                extend=vocabulary is not None, progress=progress,
+            )  # fmt: skip
+        except (InvalidCorpus, InvalidOptions) as error:
+            raise _without_path(error, text, shown) from None
+        report = corpus.report()
+        return CorpusFacts(
+            name=shown, bytes=corpus.source_bytes, characters=report.characters, distinct=report.distinct,
+            vocabulary_size=report.vocabulary_size, sha256=corpus.source_sha256, ids_sha256=_sha256(ids),
+            ids_bytes=ids.stat().st_size, text_key=keys[0], ids_key=keys[1], unknown=report.unknown,
+            commonest=[*report.commonest], warnings=[*report.warnings], preview=report.preview,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _removed_on_error(self, *keys: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self._storage.delete(*keys)
+            raise
+
+    def report(self, id: str) -> TextReport:
+        """What a person should know about a model's text before it is learned. Raises InvalidCorpus without a text."""
+        from charrnn.text.report import TextReport
+
+        record = self.get(id)
+        facts = record.corpus
+        if facts is None:
+            raise InvalidCorpus(f"{record.name!r} has no text")
+        return TextReport(
+            facts.characters, facts.distinct, facts.vocabulary_size, facts.unknown,
+            tuple((character, count) for character, count in facts.commonest), facts.preview, tuple(facts.warnings),
+        )  # fmt: skip
+
+    def set_options(self, id: str, **options: Any) -> ModelRecord:
+        """Change training options; None puts one back to its default. One budget replaces all former budgets.
+
+        Once training has begun only its budget may change. Raises InvalidOptions, InvalidTransition, QuotaExceeded.
+        """
+        return self._change_options(self._own(id), options)
+
+    def _change_options(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
+        if record.active:
+            raise InvalidTransition(f"{record.name!r} is {record.status}: its options can change when it has stopped")
+        changed = self._options(record.options, options, spent=record.seconds / 60)
+        if record.checkpoint is not None:
+            _refuse_all_but_budget(record, changed)
+        elif record.corpus is not None and _other_characters(record.options, changed):
+            with self._other_ids(record, changed) as facts:
+                self._store.set_corpus(record.id, facts)
+        return self._store.set_options(record.id, changed)
+
+    @contextlib.contextmanager
+    def _other_ids(self, record: ModelRecord, options: Mapping[str, Any]) -> Iterator[CorpusFacts]:
+        """The model's text with ids for other characters, which take the place of the former at the end."""
+        former = record.corpus
+        assert former is not None
+        with self._storage.scratch(_folder(record.id)) as scratch, self._local(former.text_key) as text:
+            ids, keys = scratch / "corpus.ids", (former.text_key, _new_keys(record.id)[1])
+            facts = self._ingest(record, self._parsed(options), text, ids, former.name, keys)
+            with self._removed_on_error(facts.ids_key):
+                self._storage.put(ids, facts.ids_key, move=True)
+                yield facts
+        self._storage.delete(former.ids_key)
+
+    def set_sampling(self, id: str, **sampling: Any) -> ModelRecord:
+        """Change the sampling options that this model writes with when none are given. Raises InvalidOptions."""
+        record = self._own(id)
+        return self._store.set_sampling(id, _merged_sampling(record.sampling, sampling))
+
+    def _options(self, stored: Mapping[str, Any], given: Mapping[str, Any], spent: float = 0.0) -> dict[str, Any]:
+        """The options as they are stored: what was given, under its own names."""
+        from charrnn.network.options import ALIASES
+
+        new = self._parsed(given).model_dump(exclude_unset=True)
+        cleared = {ALIASES.get(name, name) for name in given} | set(BUDGETS if new.keys() & set(BUDGETS) else ())
+        kept = {name: value for name, value in stored.items() if name not in cleared}
+        merged = self._parsed({**kept, **new}).model_dump(exclude_unset=True)
+        self._limits.within_budget(merged, spent)
+        return merged
+
+    def _parsed(self, options: Mapping[str, Any]) -> TrainingOptions:
+        from charrnn.network.options import TrainingOptions
+
+        return TrainingOptions.parse(options, files=self.user is None)
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def start(self, id: str, **options: Any) -> ModelRecord:
+        """Queue a model for training, or to go on where it stopped; one that waits or runs already stays as it is.
+
+        Raises InvalidTransition without a text or when it is complete, InvalidOptions and QuotaExceeded.
+        """
+        record = self._own(id)
+        self._refuse_without_text(record, "trained")
+        if record.status == Status.COMPLETE:
+            raise InvalidTransition(f"{record.name!r} is complete: continue it with a larger budget, or start it over")
+        if options:
+            record = self._change_options(record, options)
+        if record.active:
+            return record
+        return self._enqueue(record, record.options)
+
+    def _enqueue(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
+        allowed = self._limits.within_budget(options, spent=record.seconds / 60)
+        return self._store.enqueue(record.id, options=allowed, max_queued=self._limits.max_queued)
+
+    def stop(self, id: str) -> ModelRecord:
+        """Take a model out of the queue, or have its training save and end; a second time, end at once."""
+        self._own(id)
+        return self._store.request_stop(id)
+
+    def continue_(
+        self, id: str, *, minutes: float | None = None, max_steps: int | None = None, max_epochs: float | None = None
+    ) -> ModelRecord:
+        """Queue a model that was trained for more of it: all numbers are in addition to what was done.
+
+        Raises InvalidTransition when there is nothing to go on from or it runs, InvalidOptions and QuotaExceeded.
+        """
+        record = self._own(id)
+        given = {"minutes": minutes, "max_steps": max_steps, "max_epochs": max_epochs}
+        more = {name: value for name, value in given.items() if value is not None}
+        if not more:
+            raise InvalidOptions("say how much more: minutes, max_steps or max_epochs")
+        self._parsed(more)
+        if record.active:
+            raise InvalidTransition(f"{record.name!r} is {record.status}: stop it first")
+        self._refuse_without_text(record, "continued")
+        if record.checkpoint is None:
+            raise InvalidTransition(f"{record.name!r} has not learned anything yet: start it")
+        done = {"minutes": record.seconds / 60, "max_steps": record.step, "max_epochs": record.epoch or 0.0}
+        total = {name: done[name] + value for name, value in more.items()}
+        return self._enqueue(record, self._options(record.options, total, spent=record.seconds / 60))
+
+    def start_over(self, id: str, **options: Any) -> ModelRecord:
+        """Forget what a model has learned and queue it anew, with its text. The log stays.
+
+        Raises InvalidTransition, InvalidOptions and QuotaExceeded.
+        """
+        record = self._own(id)
+        if record.active:
+            raise InvalidTransition(f"{record.name!r} is {record.status}: stop it first")
+        self._refuse_without_text(record, "started over")
+        wanted = self._limits.within_budget(self._options(record.options, options))
+        corpus: AbstractContextManager[CorpusFacts | None] = contextlib.nullcontext()
+        if _other_characters(record.options, wanted):
+            corpus = self._other_ids(record, wanted)
+        with corpus as facts:
+            started = self._store.start_over(id, options=wanted, corpus=facts, max_queued=self._limits.max_queued)
+        self._storage.delete(*(key for key in (record.checkpoint, record.model_file) if key is not None))
+        return started
+
+    def _refuse_without_text(self, record: ModelRecord, what: str) -> None:
+        if record.corpus is not None:
+            return
+        if record.model_file is None:
+            raise InvalidTransition(f"{record.name!r} has no text yet: give it one first")
+        raise InvalidTransition(f"{record.name!r} came without a text and cannot be {what}; fork it with one")
+
+    def fork(
+        self, id: str, name: str | None = None, source: Source | None = None, *, sample: str | None = None,
+        **options: Any,
+    ) -> ModelRecord:  # fmt: skip
+        """A new model that begins with what this one has learned, for another text or, without one, for the same.
+
+        It keeps the network and the characters, and the options but for the budget. Raises InvalidModel when there is
+        nothing to begin with, InvalidCorpus, InvalidOptions and QuotaExceeded; then there is no new model.
+        """
+        parent, model = self.get(id), self.model(id)
+        kept = {option: value for option, value in parent.options.items() if option not in BUDGETS}
+        wanted = self._options(kept, options)
+        _refuse_other_network(model, wanted)
+        new_name = checked_name(f"{parent.name[: NAME_LENGTH - 7]} (fork)" if name is None else name)
+        child = self._store.create(
+            new_name, self.user or "", options=wanted, sampling=parent.sampling, parent_id=parent.id
+        )
+        with self._deleted_on_error(child):
+            with self._storage.scratch(_folder(child.id)) as scratch:
+                model.save(scratch / PARENT)
+                self._storage.put(scratch / PARENT, model_key(child.id, PARENT), move=True)
+            if source is not None or sample is not None:
+                return self.attach(child.id, source, sample=sample)
+            if parent.corpus is None:
+                return child
+            with self._local(parent.corpus.text_key) as text:
+                return self.attach(child.id, text, name=parent.corpus.name)
+
+    def logs(self, id: str, after: int = -1, limit: int = 1000) -> Sequence[LogLine]:
+        """The lines of the training's log whose positions are above `after`, in order."""
+        self.get(id)
+        return self._store.log(id, after=after, limit=_rows(limit))
+
+    def log_lines(
+        self, id: str, after: int = -1, *, last: int | None = None, follow: bool = False
+    ) -> Iterator[LogLine]:  # fmt: skip
+        """All lines above `after`, or the `last` so many; with `follow` those to come until it rests."""
+        if last is not None:
+            self.get(id)
+            after = max(after, self._store.last_position(id) - max(0, last))
+        while True:
+            active = self.get(id).active  # before the lines: the last ones come together with the end
+            lines = self.logs(id, after)
+            yield from lines
+            if lines:
+                after = lines[-1].position
+            elif follow and active:
+                time.sleep(FOLLOW_EVERY)
+            else:
+                return
+
+    def metrics(self, id: str, after: int = -1, limit: int = 1000) -> Sequence[Metric]:
+        """Losses, rates and speed over the steps above `after`, in order."""
+        self.get(id)
+        return self._store.metrics(id, after_step=after, limit=_rows(limit))
+
+    def samples(self, id: str, after: int = -1, limit: int = 1000) -> Sequence[Sample]:
+        """What the model wrote while it was trained, at steps above `after`, in order."""
+        self.get(id)
+        return self._store.samples(id, after_step=after, limit=_rows(limit))
+
+    def place_in_queue(self, id: str) -> int | None:
+        """1 for the model that is trained next, and so on; None for one that does not wait."""
+        self.get(id)
+        return self._store.place_in_queue(id)
+
+    def supervised(self) -> bool:
+        """Whether somebody is there to train what is queued."""
+        return bool(self._store.supervisors(within_seconds=max(5.0, self.settings.lease_seconds)))
+
+    def ensure_supervised(self) -> bool:
+        """As `supervised`; with an embedded database a supervisor is started if there is none.
+
+        It is a process of its own, which ends when nothing is left to train; its messages go to a log file in the data
+        folder.
+        """
+        if self.supervised():
+            return True
+        if not self._store.database.embedded:
+            return False
+        folder = self.settings.data_folder / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "supervise.log").open("ab") as log:
+            subprocess.Popen(
+                child.python("charrnn", "supervise", "--until-idle"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=folder, env=child.environment(**self.settings.environment()), start_new_session=True,
+            )  # fmt: skip
+        return True
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def model(self, id: str) -> Model:
+        """The model as it is now, also while it is trained. It is kept in memory, and shared: do not change it.
+
+        Raises InvalidModel while it has learned nothing.
+        """
+        record = self.get(id)
+        for _ in range(_MOVES):
+            key = _model_file(record)
+            try:
+                version = key, self._storage.version(key)
+                return self._shared.models.get(id, version, lambda key=key: self._load(key))  # type: ignore[misc]
+            except (FileNotInStorage, InvalidModel):
+                now = self.get(id)
+                if now.model_file == key:
+                    raise
+                record = now  # another file took its place
+        raise InvalidModel(f"{record.name!r} changes faster than it can be read; try again")
+
+    def _load(self, key: str) -> Model:
+        with self._local(key) as path:
+            return _load(path)
+
+    @contextlib.contextmanager
+    def _local(self, key: str) -> Iterator[Path]:
+        """A file of the storage as a file on this machine, to be read only."""
+        with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+            yield self._storage.get(key, Path(folder))
+
+    def generate(self, id: str, prompt: str | None = None, **sampling: Any) -> str | Sequence[str]:
+        """New text that goes on from `prompt`; a list with `count`. What is not given is as set for this model.
+
+        Raises InvalidOptions, InvalidModel and QuotaExceeded. Warns with UnknownCharacters, as the model does.
+        """
+        model, options = self.to_write(id, **_with_prompt(prompt, sampling))
+        texts: str | Sequence[str] = model.generate(**asdict(options))
+        return texts
+
+    def stream(self, id: str, prompt: str | None = None, **sampling: Any) -> Iterator[str]:
+        """The text of `generate`, piece by piece as it is written. Raises at once, like it."""
+        model, options = self.to_write(id, **_with_prompt(prompt, sampling))
+        if options.count is not None:
+            problem = "a stream is one text; leave it out"
+            raise InvalidOptions(f"count: {problem}", {"count": problem})
+        values = asdict(options)
+        del values["count"]
+        return model.stream(**values)
+
+    def to_write(self, id: str, **sampling: Any) -> tuple[Model, SamplingOptions]:
+        """A model and the options to write with it: those given, else those set for it. Counts as a generation."""
+        from charrnn.network.sampling import SamplingOptions
+
+        options = SamplingOptions.from_dict(_merged_sampling(self.get(id).sampling, sampling))
+        self._count_generation()
+        return self.model(id), options
+
+    def predict(self, id: str, prompt: str = "", top: int = 10, temperature: float = 1.0) -> Sequence[Prediction]:
+        """The likeliest next characters with their probabilities. Raises InvalidOptions and InvalidModel."""
+        self._count_generation()
+        return self.model(id).predict(prompt, top=top, temperature=temperature)
+
+    def score(self, id: str, text: str) -> Score:
+        """What each character of `text` costs the model, in nats. Raises InvalidModel and QuotaExceeded."""
+        self._count_generation()
+        return self.model(id).score(text)
+
+    def evaluate(self, id: str, source: Source) -> Evaluation:
+        """How well the model predicts a text. Raises InvalidCorpus, InvalidModel and QuotaExceeded."""
+        self._count_generation()
+        model = self.model(id)
+        with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+            text = Path(folder) / "text"
+            receive(source, text, self._limits.upload_limit, InvalidCorpus)
+            try:
+                return model.evaluate(text)
+            except InvalidCorpus as error:
+                raise _without_path(error, text, shown_name(source, "the text")) from None
+
+    def _count_generation(self) -> None:
+        limit = self._limits.max_generations_per_minute
+        if limit is not None:
+            self._store.count_generation(self.user or "", limit)
+
+    # -- model files -------------------------------------------------------------------------------------------------
+
+    def export(self, id: str, target: str | PathLike[str] | BinaryIO, *, force: bool = False) -> None:
+        """Write the model as it is now to a `.safetensors` file, whole or not at all, or to a file open for writing.
+
+        Raises InvalidModel while it has learned nothing, and WouldOverwrite unless `force` is given; OSError.
+        """
+        if isinstance(target, str | PathLike):
+            if Path(target).exists() and not force:
+                raise WouldOverwrite(f"{target} exists; force replaces it, or choose another name")
+            self.model(id).save(target)
+            return
+        with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+            whole = Path(folder) / "model.safetensors"
+            self.model(id).save(whole)
+            with whole.open("rb") as file:
+                shutil.copyfileobj(file, target)
+
+    def import_model(self, source: Source, name: str | None = None) -> ModelRecord:
+        """A new model from a `.safetensors` file that charrnn wrote: it writes at once, and can be forked.
+
+        Raises InvalidModel for anything else, QuotaExceeded, and InvalidOptions for a name that cannot be.
+        """
+        shown = printable(shown_name(source, "model"))
+        new_name = checked_name(Path(shown).stem[:NAME_LENGTH] if name is None else name)
+        with self._storage.scratch("models") as scratch:
+            file = scratch / "model.safetensors"
+            receive(source, file, self._limits.upload_limit, InvalidModel)
+            try:
+                model = _load(file)
+            except InvalidModel as error:
+                raise _without_path(error, file, shown) from None
+            record = self._store.create(new_name, self.user or "")
+            with self._deleted_on_error(record):
+                key = model_key(record.id, IMPORTED)
+                self._storage.put(file, key, move=True)
+                return self._store.set_model(record.id, key, _figures(model))
+
+    @contextlib.contextmanager
+    def _deleted_on_error(self, record: ModelRecord) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self.delete(record.id)
+            raise
+
+
+def checked_name(name: str) -> str:
+    """A model's name without spaces around it. Raises InvalidOptions for one that no list could show."""
+    problem = None
+    shown = name.strip() if isinstance(name, str) else ""
+    if not shown:
+        problem = "a model needs one"
+    elif len(shown) > NAME_LENGTH:
+        problem = f"must have at most {NAME_LENGTH} characters, not {len(shown)}"
+    elif odd := next((character for character in shown if _steers(character)), None):
+        problem = f"holds U+{ord(odd):04X}, which cannot be shown"
+    if problem:
+        raise InvalidOptions(f"name: {problem}", {"name": problem})
+    return shown
+
+
+def _steers(character: str) -> bool:
+    """Whether it is no character to see: a control, half of a pair, an end of line, an order to write backwards."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Cn", "Zl", "Zp") or character in _DIRECTIONS
+
+
+def _folder(id: str) -> str:
+    return f"models/{id}"
+
+
+def _new_keys(id: str) -> tuple[str, str]:
+    """Where a text and its ids are to lie: never where others lie already, so nothing is ever half replaced."""
+    token = secrets.token_hex(4)
+    return model_key(id, f"corpus-{token}.txt"), model_key(id, f"corpus-{token}.ids")
+
+
+def _model_file(record: ModelRecord) -> str:
+    if record.model_file is None:
+        when = "it writes from its first validation on" if record.active else "train it first"
+        raise InvalidModel(f"{record.name!r} is {record.status} and has learned nothing yet: {when}")
+    return record.model_file
+
+
+def _load(path: Path) -> Model:
+    from charrnn.network.model import load
+
+    return load(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_path(error: CharRNNError, path: Path, shown: str) -> CharRNNError:
+    """The same error, with the name that a person knows in the place of the path of our copy."""
+    message = str(error).replace(str(path), shown)
+    if isinstance(error, InvalidOptions):
+        return InvalidOptions(message, {name: text.replace(str(path), shown) for name, text in error.fields.items()})
+    return type(error)(message)
+
+
+def _other_characters(options: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether these options tell other characters apart than those."""
+    return any(options.get(name) != others.get(name) for name in ("max_vocab", "whitelist"))
+
+
+def _refuse_all_but_budget(record: ModelRecord, options: Mapping[str, Any]) -> None:
+    names = record.options.keys() | options.keys()
+    changed = sorted(name for name in names - set(BUDGETS) if record.options.get(name) != options.get(name))
+    if changed:
+        problem = "cannot change once training has begun"
+        raise InvalidOptions(
+            f"{', '.join(changed)} {problem}; start over, or fork {record.name!r}", dict.fromkeys(changed, problem)
+        )
+
+
+def _refuse_other_network(parent: Model, options: Mapping[str, Any]) -> None:
+    """Early; the training would refuse it too."""
+    sizes = ("cell", "rnn_size", "num_layers", "embedding_size")
+    fields = {
+        name: f"is {parent.options[name]} in the parent, whose network a fork keeps"
+        for name in sizes
+        if options.get(name) not in (None, parent.options[name])
+    }
+    if fields:
+        raise InvalidOptions("; ".join(f"{name} {problem}" for name, problem in fields.items()), fields)
+
+
+def _merged_sampling(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, under their own names, what is given first. None puts an option back. Raises InvalidOptions."""
+    from charrnn.network.sampling import SAMPLING_ALIASES, SamplingOptions
+
+    new = {name: value for name, value in given.items() if value is not None}
+    checked = SamplingOptions.from_dict(new)
+    cleared = {SAMPLING_ALIASES.get(name, name) for name in given}
+    kept = {name: value for name, value in stored.items() if name not in cleared}
+    return kept | {name: getattr(checked, name) for name in (SAMPLING_ALIASES.get(name, name) for name in new)}
+
+
+def _figures(model: Model) -> dict[str, Any]:
+    """What an imported model says of its training, as far as it can be believed."""
+    record = model.record
+
+    def number(name: str) -> float | None:
+        value = record.get(name)
+        usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
+        return value if usable else None
+
+    return {
+        "step": int(number("step") or 0), "progress": 1.0, "epoch": number("epochs"), "loss": number("train_loss"),
+        "validation_loss": number("validation_loss"), "best_validation_loss": number("best_validation_loss"),
+        "seconds": float(number("seconds") or 0),
+    }  # fmt: skip
+
+
+def _with_prompt(prompt: str | None, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sampling) if prompt is None else {"prompt": prompt, **sampling}
+
+
+def _rows(limit: int) -> int:
+    return min(max(1, limit), ROWS_LIMIT)
