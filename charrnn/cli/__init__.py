@@ -19,11 +19,27 @@ from typer.main import get_command
 from charrnn.cli.quick import QuickGroup
 from charrnn.errors import CharRNNError, InvalidOptions
 
+# where each command is: a module, and the name of its typer app there unless it is `app`
 COMMANDS = {
     "train": "charrnn.cli.train",
     "sample": "charrnn.cli.sample",
     "evaluate": "charrnn.cli.evaluate",
     "inspect": "charrnn.cli.inspect",
+    "new": "charrnn.cli.models:new_app",
+    "upload": "charrnn.cli.models:upload_app",
+    "start": "charrnn.cli.trainings:start_app",
+    "stop": "charrnn.cli.trainings:stop_app",
+    "continue": "charrnn.cli.trainings:continue_app",
+    "list": "charrnn.cli.show:list_app",
+    "show": "charrnn.cli.show:show_app",
+    "logs": "charrnn.cli.show:logs_app",
+    "fork": "charrnn.cli.models:fork_app",
+    "rename": "charrnn.cli.models:rename_app",
+    "export": "charrnn.cli.models:export_app",
+    "import": "charrnn.cli.models:import_app",
+    "delete": "charrnn.cli.models:delete_app",
+    "supervise": "charrnn.cli.supervise",
+    "db": "charrnn.cli.database",
 }
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
 
@@ -35,8 +51,8 @@ class Commands(QuickGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        home = COMMANDS.get(cmd_name)
-        return None if home is None else get_command(import_module(home).app)
+        module, _, name = COMMANDS.get(cmd_name, "").partition(":")
+        return get_command(getattr(import_module(module), name or "app")) if module else None
 
 
 app = typer.Typer(

@@ -28,6 +28,12 @@ def find_model(path: Path) -> Path:
     return path
 
 
+def is_file(model: str) -> bool:
+    """Whether a user means a file or folder by this, and not a model of the workspace by its name or id."""
+    path = Path(model)
+    return path.suffix == ".safetensors" or path.exists() or _is_original(path)
+
+
 def built_in_model() -> Path:
     """The small model that ships inside the package. Raises InvalidModel where an installation lacks it."""
     folder = Path(str(resources.files("charrnn"))) / "data"

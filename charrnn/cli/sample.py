@@ -9,14 +9,17 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from charrnn.cli.model_path import built_in_model, find_model
+from charrnn.cli.model_path import built_in_model, find_model, is_file
 from charrnn.cli.quick import QuickCommand
 from charrnn.cli.spelling import parameter, with_options
 from charrnn.network.sampling import SAMPLING_ALIASES, SamplingOptions
+
+if TYPE_CHECKING:
+    from charrnn.network.model import Model
 
 app = typer.Typer(add_completion=False)
 
@@ -29,7 +32,10 @@ NOT_NEEDED = ("converter_path", "lstm_size", "rnn_size", "num_layers", "embeddin
 def sample(
     model: Annotated[
         str | None,
-        typer.Argument(help="The model's file, or its folder. Without it: the small model that comes with charrnn."),
+        typer.Argument(
+            help="The model's file or folder, or its name or id in the workspace. "
+            "Without it: the small model that comes with charrnn."
+        ),
     ] = None,
     checkpoint_path: Annotated[str | None, typer.Option("--checkpoint-path", hidden=True)] = None,
     **options: Any,
@@ -50,8 +56,11 @@ def sample(
     wanted = SamplingOptions.from_dict(given)
     if model is not None and checkpoint_path is not None:
         raise typer.BadParameter("MODEL and --checkpoint_path are the same: give one", param_hint="--checkpoint_path")
-    place = model or checkpoint_path
-    writer = load(built_in_model() if place is None else find_model(Path(place)))
+    if model is not None and not is_file(model):
+        writer, wanted = from_workspace(model, given)
+    else:
+        place = model or checkpoint_path
+        writer = load(built_in_model() if place is None else find_model(Path(place)))
     if wanted.count is None:
         settings = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted)}
         del settings["count"]
@@ -60,6 +69,14 @@ def sample(
     for number, text in enumerate(writer.write(wanted), 1):
         print(f"--- {number} of {wanted.count} ---")
         write(wanted.prompt, [text])
+
+
+def from_workspace(name: str, given: dict[str, Any]) -> tuple[Model, SamplingOptions]:
+    """A model of the workspace, and how it writes: as asked for, else as was set for it."""
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    return workspace.to_write(workspace.find(name).id, **given)
 
 
 def write(prompt: str, pieces: Iterable[str]) -> None:

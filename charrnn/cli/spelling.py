@@ -1,11 +1,12 @@
-"""How an option of the library is spelled on the command line: its name, the type of its value, its help.
+"""How things are spelled on the command line: an option of the library with its type and its help, a whole command.
 
-It knows names and types, not what any option does.
+It knows names and types, not what any option or command does.
 """
 
 from __future__ import annotations
 
 import inspect
+import shlex
 import types
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
@@ -48,3 +49,8 @@ def with_options(command: Callable[..., None], options: Iterable[inspect.Paramet
     named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     command.__signature__ = signature.replace(parameters=[*named, *options])  # type: ignore[attr-defined]
     return command
+
+
+def command(*words: str) -> str:
+    """What to type for `charrnn` and these words."""
+    return shlex.join(["charrnn", *words])

@@ -6,7 +6,6 @@ It knows how options are spelled on a command line. It does not know what they d
 from __future__ import annotations
 
 import inspect
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import typer
 
 from charrnn.cli import INTERRUPTED
 from charrnn.cli.model_path import MODEL_IN_FOLDER, find_model
-from charrnn.cli.spelling import parameter, with_options
+from charrnn.cli.spelling import command, parameter, with_options
 from charrnn.network.options import ALIASES, TrainingOptions
 
 app = typer.Typer(add_completion=False)
@@ -129,11 +128,7 @@ def go_on_command() -> str:
     return command(*words, "--resume")
 
 
-def command(*words: str) -> str:
-    return shlex.join(["charrnn", *words])
-
-
-def option_parameters() -> Iterator[inspect.Parameter]:
+def training_options() -> Iterator[inspect.Parameter]:
     """One parameter for each field of TrainingOptions, then the names that older scripts use, hidden."""
     fields = TrainingOptions.model_fields
     panels = {name: panel for panel, names in PANELS.items() for name in names}
@@ -145,4 +140,4 @@ def option_parameters() -> Iterator[inspect.Parameter]:
         yield parameter(alias, OLDER_VALUES.get(alias, fields[name].annotation), hidden=True)
 
 
-app.command(epilog=HOW_DEFAULTS_ARE_CHOSEN)(with_options(train, option_parameters()))
+app.command(epilog=HOW_DEFAULTS_ARE_CHOSEN)(with_options(train, training_options()))

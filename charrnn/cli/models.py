@@ -1,0 +1,165 @@
+"""`charrnn new`, `upload`, `rename`, `fork`, `delete`, `export`, `import`: the models of the workspace and their files.
+
+It knows what is asked on a command line and how the answer reads. What is done is the workspace's.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from charrnn.cli.quick import QuickCommand
+from charrnn.cli.spelling import command, with_options
+from charrnn.cli.train import training_options
+from charrnn.lines import printable
+
+if TYPE_CHECKING:
+    from charrnn.jobs.records import ModelRecord
+
+new_app, upload_app, rename_app, fork_app, delete_app, export_app, import_app = (
+    typer.Typer(add_completion=False) for _ in range(7)
+)
+
+Name = Annotated[str, typer.Argument(help="The model's name, or its id.")]
+Text = Annotated[
+    str | None, typer.Argument(help="The text to learn: a UTF-8 file of any size; - reads standard input.")
+]
+SampleText = Annotated[
+    str | None, typer.Option("--sample", help="A text to begin with instead of a file: python, tiny-shakespeare.")
+]
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="What to call the model.")],
+    file: Text = None,
+    sample: SampleText = None,
+    **options: Any,
+) -> None:
+    """Make a model in the workspace, where it is trained in the background. Nothing is trained yet. Example:
+
+    charrnn new poems poems.txt --minutes 3
+    """
+    from charrnn.workspace import Workspace
+
+    model = Workspace().create(name, source(file), sample=sample, **given(options))
+    print(f"{shown(model)} has the id {model.id}")
+    show_text(model)
+
+
+def upload(
+    name: Name,
+    file: Text = None,
+    sample: SampleText = None,
+) -> None:
+    """Give a model the text it will learn, or another one as long as it has not learned anything."""
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    if file is None and sample is None:
+        raise typer.BadParameter("name the text to learn", param_hint="FILE")
+    show_text(workspace.attach(workspace.find(name).id, source(file), sample=sample))
+
+
+def rename(name: Name, new_name: Annotated[str, typer.Argument(help="What to call it from now on.")]) -> None:
+    """Give a model another name."""
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    print(f"it is called {shown(workspace.rename(workspace.find(name).id, new_name))} now")
+
+
+def fork(
+    name: Name,
+    file: Text = None,
+    sample: SampleText = None,
+    called: Annotated[str | None, typer.Option("--name", help="What to call the new model.")] = None,
+    **options: Any,
+) -> None:
+    """Make a new model that begins with what this one has learned, for another text or for the same.
+
+    charrnn fork poems more-poems.txt --name "more poems"
+    """
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    model = workspace.fork(workspace.find(name).id, called, source(file), sample=sample, **given(options))
+    print(f"{shown(model)} has the id {model.id}")
+    show_text(model)
+
+
+def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete a model, its text and its log for good."""
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    model = workspace.find(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(f"{shown(model)} would be gone for good: say so with --yes", param_hint="--yes")
+        typer.confirm(f"Delete {shown(model)} ({model.status}, {model.step:,} steps) for good?", abort=True)
+    workspace.delete(model.id)
+    print(f"{shown(model)} is deleted")
+
+
+def export(
+    name: Name,
+    file: Annotated[str, typer.Argument(help="Where to write it: NAME.safetensors.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a model to a file, as it is now, also while it is trained."""
+    from charrnn.workspace import Workspace
+
+    if not file.endswith(".safetensors"):
+        raise typer.BadParameter(f"{file} must end in .safetensors", param_hint="FILE")
+    workspace = Workspace()
+    workspace.export(workspace.find(name).id, file, force=force)
+    print(f"the model is in {file}; write with it: {command('sample', file)}")
+
+
+def import_(
+    file: Annotated[str, typer.Argument(help="A .safetensors file that charrnn wrote.")],
+    called: Annotated[str | None, typer.Option("--name", help="What to call it; by default as the file.")] = None,
+) -> None:
+    """Take a model's file into the workspace."""
+    from charrnn.workspace import Workspace
+
+    model = Workspace().import_model(file, called)
+    print(f"{shown(model)} has the id {model.id}; write with it: {command('sample', model.name)}")
+
+
+def source(file: str | None) -> str | BinaryIO | None:
+    """What a file on the command line stands for."""
+    return sys.stdin.buffer if file == "-" else file
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def shown(model: ModelRecord) -> str:
+    """Its name, as a terminal may show it."""
+    return printable(model.name)
+
+
+def show_text(model: ModelRecord) -> None:
+    """What the model will learn, what is odd about it, and what to do next."""
+    text = model.corpus
+    if text is None:
+        print(f"it needs a text: {command('upload', model.name, 'FILE')}")
+        return
+    known = "" if text.distinct == text.vocabulary_size - 1 else f", {text.vocabulary_size - 1:,} of them told apart"
+    print(f"its text, {printable(text.name)}: {text.characters:,} characters, {text.distinct:,} distinct{known}")
+    for warning in text.warnings:
+        print(f"note: {printable(warning)}", file=sys.stderr)
+    print(f"train it: {command('start', model.name)}")
+
+
+new_app.command()(with_options(new, training_options()))
+upload_app.command(cls=QuickCommand)(upload)
+rename_app.command(cls=QuickCommand)(rename)
+fork_app.command()(with_options(fork, training_options()))
+delete_app.command(cls=QuickCommand)(delete)
+export_app.command(cls=QuickCommand)(export)
+import_app.command(cls=QuickCommand)(import_)

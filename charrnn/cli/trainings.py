@@ -1,0 +1,86 @@
+"""`charrnn start`, `stop`, `continue`: training in the background, from the command line.
+
+It knows how the answers of the workspace read. What is done, and by whom, is the workspace's.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.models import Name, given, shown
+from charrnn.cli.quick import QuickCommand
+from charrnn.cli.spelling import command, with_options
+from charrnn.cli.train import training_options
+
+if TYPE_CHECKING:
+    from charrnn.jobs.records import ModelRecord
+    from charrnn.workspace import Workspace
+
+start_app, stop_app, continue_app = (typer.Typer(add_completion=False) for _ in range(3))
+
+
+def start(
+    name: Name,
+    over: Annotated[bool, typer.Option("--over", help="Forget what it has learned, and begin anew.")] = False,
+    **options: Any,
+) -> None:
+    """Train a model in the background, or go on where it stopped. It goes on when this terminal is closed.
+
+    charrnn start poems --minutes 10
+    """
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    id = workspace.find(name).id
+    begin = workspace.start_over if over else workspace.start
+    show_queued(workspace, begin(id, **given(options)))
+
+
+def stop(name: Name) -> None:
+    """Save what a model has learned and end its training; a second time, end it at once."""
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    model = workspace.find(name)
+    after = workspace.stop(model.id)
+    if after.active:
+        print(f"{shown(after)} saves what it has learned and stops: {command('logs', '-f', after.name)}")
+    elif model.active:
+        print(f"{shown(after)} is out of the queue; put it back: {command('start', after.name)}")
+    else:
+        print(f"{shown(after)} is not being trained: it is {after.status}")
+
+
+def continue_(
+    name: Name,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="So many minutes more.")] = None,
+    max_steps: Annotated[int | None, typer.Option("--max-steps", help="So many steps more.")] = None,
+    max_epochs: Annotated[float | None, typer.Option("--max-epochs", help="So many passes over the text more.")] = None,
+) -> None:
+    """Train a model for more, in addition to what it was trained for. Example:
+
+    charrnn continue poems --minutes 10
+    """
+    from charrnn.workspace import Workspace
+
+    workspace = Workspace()
+    id = workspace.find(name).id
+    show_queued(workspace, workspace.continue_(id, minutes=minutes, max_steps=max_steps, max_epochs=max_epochs))
+
+
+def show_queued(workspace: Workspace, model: ModelRecord) -> None:
+    """Where the training stands now, how to follow it, and that somebody is there to do it."""
+    place = workspace.place_in_queue(model.id)
+    print(f"{shown(model)} is {model.status}" + (f", number {place} in the queue" if place else ""))
+    if not workspace.ensure_supervised():
+        note = f"nobody trains what is queued in this database: run {command('supervise')} where it shall be trained"
+        print(f"note: {note}", file=sys.stderr)
+    print(f"follow it: {command('logs', '-f', model.name)}")
+
+
+start_app.command()(with_options(start, training_options()))
+stop_app.command(cls=QuickCommand)(stop)
+continue_app.command(cls=QuickCommand)(continue_)
