@@ -13,10 +13,10 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import generation, ingest, quality, startup, training
+from benchmarks import database, generation, ingest, quality, startup, training
 from benchmarks.table import Peer, markdown
 
-NAMES = ("startup", "ingest", "generation", "training", "quality")
+NAMES = ("startup", "ingest", "generation", "training", "quality", "database")
 
 
 def main() -> None:
@@ -39,6 +39,7 @@ def main() -> None:
         "generation": lambda: generation.rows(peer, runs=options.runs),
         "training": lambda: training.rows(peer, runs=options.runs),
         "quality": lambda: quality.rows(peer, options.text, runs=options.runs),
+        "database": lambda: database.rows(),
     }
     rows = [row for name in options.names or NAMES for row in benchmarks[name]()]
     print(f"charrnn, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores of {processor()}\n")
