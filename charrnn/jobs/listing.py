@@ -151,5 +151,5 @@ def _newest(after: str | None, limit: int) -> Select[Any]:
 
 def _record(row: Row[Any]) -> ModelRecord:
     values: dict[str, Any] = dict(row._mapping)
-    corpus = values["corpus"] and CorpusFacts(**values["corpus"])
+    corpus = values["corpus"] and CorpusFacts.from_json(values["corpus"])
     return ModelRecord(**values | {"status": Status(values["status"]), "corpus": corpus})

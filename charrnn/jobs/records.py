@@ -37,6 +37,12 @@ class CorpusFacts:
         """The facts as a JSON object."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CorpusFacts:
+        """The facts that `to_json` made."""
+        commonest = [(character, times) for character, times in data["commonest"]]
+        return cls(**dict(data) | {"commonest": commonest})
+
 
 @dataclass(frozen=True)
 class ModelRecord:
