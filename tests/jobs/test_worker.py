@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.jobs.status import Status
-from tests.jobs.trainings import Place, supervisor, wait_for, workers_of
+from tests.jobs.trainings import Place, supervisor, workers_of
 
 
 @pytest.fixture

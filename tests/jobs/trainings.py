@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
+import json
 import subprocess
 import sys
 import time
@@ -85,9 +84,7 @@ class Place:
 
     def model(self, id: str) -> Model:
         """The model that a training has made so far."""
-        key = self.store.get(id).model_file
-        assert key is not None
-        return load(self.storage.get(key, Path("unused")))
+        return load(self.file(id, "model_file"))
 
     def log(self, id: str) -> list[LogLine]:
         """The whole log."""
@@ -96,10 +93,17 @@ class Place:
             lines += more
         return lines
 
+    def folder(self, id: str) -> Path:
+        """The storage's folder of a model."""
+        return storage_folder(self.settings) / "models" / id
+
+    def file(self, id: str, field: str) -> Path:
+        """The file to which a field of the model points: checkpoint or model_file."""
+        return storage_folder(self.settings) / getattr(self.store.get(id), field)
+
     def files(self, id: str) -> set[str]:
         """The names of all that the storage's folder of a model holds."""
-        folder = Path(self.settings.storage_url.removeprefix("file://")) / "models" / id
-        return {path.name for path in folder.iterdir()}
+        return {path.name for path in self.folder(id).iterdir()}
 
     def wait_for_status(self, id: str, *statuses: Status, seconds: float = 90) -> ModelRecord:
         """The model, once it is in one of these statuses."""
@@ -125,22 +129,50 @@ def environment(settings: Settings) -> dict[str, str]:
 @contextmanager
 def supervisor(settings: Settings, host: str = "here", until_idle: bool = False) -> Iterator[subprocess.Popen[bytes]]:
     """A process that supervises, ended with the context in order, together with its workers."""
-    import json
+    with ended(subprocess.Popen(supervise(host, until_idle), env=environment(settings))) as process:
+        yield process
 
-    arguments = json.dumps({"host": host, "until_idle": until_idle})
-    process = subprocess.Popen([sys.executable, "-c", SUPERVISE, arguments], env=environment(settings))
+
+@contextmanager
+def supervisor_on_small_disk(settings: Settings, *, kilobytes: int) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The same, with a copy of the storage on a small disk that only it and its workers see; and the way there."""
+    disk = settings.data_folder / "disk"
+    disk.mkdir()
+    on_disk = settings.model_copy(update={"storage_url": f"file://{disk}"})
+    mount = 'mount -t tmpfs -o size="$1" charrnn-test "$2" && cp -r "$3/." "$2" && shift 3 && exec "$@"'
+    with ended(
+        subprocess.Popen(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", f"{kilobytes}k", str(disk),
+             str(storage_folder(settings)), *supervise("here", False)],
+            env=environment(on_disk),
+        )
+    ) as process:  # fmt: skip
+        yield process, Path(f"/proc/{process.pid}/root{disk}")
+
+
+def supervise(host: str, until_idle: bool) -> list[str]:
+    return [sys.executable, "-c", SUPERVISE, json.dumps({"host": host, "until_idle": until_idle})]
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, ended in order if it has not."""
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
         process.wait(timeout=20)
+
+
+def storage_folder(settings: Settings) -> Path:
+    return Path(settings.storage_url.removeprefix("file://"))
 
 
 def workers_of(id: str) -> set[int]:
     """The processes on this machine that are workers of a model or train for one: all in their process groups."""
     groups = {pid for pid in numbers() if id.encode() in words(pid)}
-    return {pid for pid in numbers() if group_of(pid) in groups or pid in groups}
+    return {pid for pid in numbers() if is_running(pid) and group_of(pid) in groups}
 
 
 def numbers() -> list[int]:
@@ -156,8 +188,24 @@ def words(pid: int) -> list[bytes]:
         return []
 
 
-def group_of(pid: int) -> int | None:
+def stat(pid: int) -> list[str]:
+    """State, parent, process group and more of a process; nothing when it is gone."""
     try:
-        return os.getpgid(pid)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None
+        return []
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and not only its number."""
+    return stat(pid)[:1] not in ([], ["Z"])
+
+
+def group_of(pid: int) -> int | None:
+    found = stat(pid)
+    return int(found[2]) if found else None
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started, those that it has not buried too."""
+    return [child for child in numbers() if stat(child)[1:2] == [str(pid)]]

@@ -1,0 +1,94 @@
+"""A wire to a database server that can be cut in the middle of a commit."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class Wire:
+    """Hands on what clients of `port` send to the server on this machine, and its answers; for a context's time."""
+
+    def __init__(self, server_port: int) -> None:
+        self.server_port = server_port
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listening.getsockname()[1]
+        self.cuts = 0
+        self.lock = threading.Lock()
+        self.armed: tuple[bytes, Callable[[], None], bool] | None = None
+        self.sockets: list[socket.socket] = [self.listening]
+
+    def __enter__(self) -> Wire:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self.sockets:
+            cut(each)
+
+    def at_next_commit_of(self, what: bytes, do: Callable[[], None], *, before: bool) -> None:
+        """When the next transaction that wrote to the table `what` is committed, call `do` and cut its connection:
+        just before the server hears of the commit, or when it is done and the client has not heard so."""
+        self.armed = what, do, before
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listening.accept()
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.server_port), timeout=5)
+                    server.settimeout(None)
+                except OSError:
+                    cut(client)
+                    continue
+                self.sockets += [client, server]
+                ends = client, server, threading.Event()
+                threading.Thread(target=self._requests, args=ends, daemon=True).start()
+                threading.Thread(target=self._answers, args=ends, daemon=True).start()
+
+    def _requests(self, client: socket.socket, server: socket.socket, answered: threading.Event) -> None:
+        seen = b""
+        with suppress(OSError):
+            while data := client.recv(1 << 20):
+                seen += data
+                committing = data.endswith(b"\x03COMMIT")
+                if committing and (cut_now := self._disarm(seen)):
+                    do, before = cut_now
+                    cut(client)
+                    if not before:
+                        answered.clear()
+                        server.sendall(data)
+                        assert answered.wait(10)
+                    do()
+                    self.cuts += 1
+                    break
+                if committing:
+                    seen = b""
+                server.sendall(data)
+        cut(client)
+        cut(server)
+
+    def _disarm(self, seen: bytes) -> tuple[Callable[[], None], bool] | None:
+        """What to do now, and whether before the commit; asked for once."""
+        with self.lock:
+            if self.armed is None or self.armed[0] not in seen:
+                return None
+            _, *what = self.armed
+            self.armed = None
+            return what[0], what[1]
+
+    def _answers(self, client: socket.socket, server: socket.socket, answered: threading.Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(1 << 20):
+                answered.set()
+                client.sendall(data)
+        cut(client)
+
+
+def cut(end: socket.socket) -> None:
+    """Close a connection, also for those who wait for it."""
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
