@@ -33,6 +33,7 @@ from charrnn.errors import (
     InvalidTransition,
     ModelNotFound,
     NotAllowed,
+    StorageUnavailable,
     WouldOverwrite,
 )
 from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, Page, Sample
@@ -89,6 +90,11 @@ class _Shared:
                 self._store = Store(database)
             return self._store
 
+    def close(self) -> None:
+        with self._lock:
+            if self._store is not None:
+                self._store.database.close()
+
     @property
     def storage(self) -> Storage:
         with self._lock:
@@ -139,6 +145,10 @@ class Workspace:
         other = object.__new__(Workspace)
         other._enter(self._shared, user, policy or self.policy)
         return other
+
+    def close(self) -> None:
+        """Close the connections to the database, of all workspaces that share them; the next use opens new ones."""
+        self._shared.close()
 
     @property
     def settings(self) -> Settings:
@@ -567,15 +577,20 @@ class Workspace:
         record = self.get(id)
         for _ in range(_MOVES):
             key = _model_file(record)
+            version = self._version(key)
             try:
-                version = key, self._storage.version(key)
-                return self._shared.models.get(id, version, lambda key=key: self._load(key))  # type: ignore[misc]
-            except (FileNotInStorage, InvalidModel):
-                now = self.get(id)
-                if now.model_file == key:
-                    raise
-                record = now  # another file took its place
+                return self._shared.models.get(id, (key, version), lambda key=key: self._load(key))  # type: ignore[misc]
+            except (FileNotInStorage, StorageUnavailable, InvalidModel):
+                record = self.get(id)
+                if record.model_file == key and self._version(key) == version:
+                    raise  # nothing took its place meanwhile
         raise InvalidModel(f"{record.name!r} changes faster than it can be read; try again")
+
+    def _version(self, key: str) -> str | None:
+        try:
+            return self._storage.version(key)
+        except FileNotInStorage:
+            return None
 
     def _load(self, key: str) -> Model:
         with self._local(key) as path:
