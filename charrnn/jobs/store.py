@@ -114,6 +114,8 @@ class Store:
             id, stretch, now = _next_id(connection)
             moments = {"created_at": now, "updated_at": now}
             connection.execute(insert(Model).values(id=id, stretch=stretch, **moments, **values))
+            if corpus:
+                _count_text(connection, owner, corpus.bytes, None)
             return listing.one(connection, id)
 
         return self.database.write(work)
@@ -298,7 +300,8 @@ class Store:
 
     def last_position(self, id: str) -> int:
         """The position of the log's last line; -1 when there is none."""
-        return self.database.read(lambda connection: _last_position(connection, id))
+        rows = self._rows(id, select(Log.position).where(Log.model_id == id).order_by(Log.position.desc()).limit(1))
+        return rows[0].position if rows else -1
 
     def metrics(self, id: str, after_step: int = -1, limit: int = 1000) -> list[Metric]:
         """The points of the curves after a step, in order, at most `limit`."""
@@ -485,9 +488,9 @@ class Store:
         """The rows of something that a model has."""
 
         def work(connection: Connection) -> Sequence[Row[Any]]:
-            rows = connection.execute(query).all()
+            rows = connection.execute(query).all() if listing.ID.fullmatch(id) else []
             if not rows:
-                listing.one(connection, id)
+                listing.one(connection, id)  # raises
             return rows
 
         return self.database.read(work)
