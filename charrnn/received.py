@@ -40,7 +40,9 @@ def receive(source: Source, target: Path, limit: int | None, refused: type[CharR
 def shown_name(source: Source, otherwise: str) -> str:
     """What to call it: the name of its file, without folders, or `otherwise`."""
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
-    return Path(name).name or otherwise if isinstance(name, str | os.PathLike) else otherwise
+    if not isinstance(name, str | os.PathLike) or str(name).startswith("<"):  # a number, or <stdin>
+        return otherwise
+    return Path(name).name or otherwise
 
 
 def _pieces(source: Source, refused: type[CharRNNError]) -> Iterator[bytes]:

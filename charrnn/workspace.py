@@ -202,7 +202,8 @@ class Workspace:
         if not found:
             raise ModelNotFound(f"there is no model called {name_or_id!r}")
         if len(found) > 1:
-            choice = ", ".join(f"{each.id} ({each.status}, made {each.created_at:%Y-%m-%d %H:%M})" for each in found)
+            when = "%Y-%m-%d %H:%M UTC"
+            choice = ", ".join(f"{each.id} ({each.status}, made {each.created_at:{when}})" for each in found)
             ids = [each.id for each in found]
             raise AmbiguousName(f"{len(found)} models are called {name_or_id!r}; say which by its id: {choice}", ids)
         return found[0]

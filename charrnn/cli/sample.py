@@ -16,6 +16,7 @@ import typer
 from charrnn.cli.model_path import built_in_model, find_model, is_file
 from charrnn.cli.quick import QuickCommand
 from charrnn.cli.spelling import parameter, with_options
+from charrnn.errors import ModelNotFound
 from charrnn.network.sampling import SAMPLING_ALIASES, SamplingOptions
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ def from_workspace(name: str, given: dict[str, Any]) -> tuple[Model, SamplingOpt
     from charrnn.workspace import Workspace
 
     workspace = Workspace()
-    return workspace.to_write(workspace.find(name).id, **given)
+    try:
+        model = workspace.find(name)
+    except ModelNotFound:
+        raise ModelNotFound(f"there is neither a file nor a model {name!r}; charrnn list shows the models") from None
+    return workspace.to_write(model.id, **given)
 
 
 def write(prompt: str, pieces: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ list_app, show_app, logs_app = (typer.Typer(add_completion=False) for _ in range
 
 COLUMNS = ("id", "status", "step", "done", "loss", "left", "name")
 RIGHT = ("step", "done", "loss", "left")
+ERROR_SHOWN = 400  # characters, the last ones: a training process that failed may have said much
 STYLES = {"running": "green", "queued": "yellow", "failed": "red", "complete": "bold"}
 
 
@@ -95,7 +96,7 @@ def logs(
     if follow:
         model = workspace.get(model.id)
         if model.status == "failed":
-            raise typer.Exit(fail(f"{shown(model)} failed: {model.error}"))
+            raise typer.Exit(fail(f"{shown(model)} failed: {(model.error or '')[-ERROR_SHOWN:]}"))
         print(f"{shown(model)} is {model.status}", file=sys.stderr)
 
 
@@ -116,9 +117,9 @@ def row(model: ModelRecord) -> tuple[str, ...]:
         model.id,
         str(model.status),
         f"{model.step:,}" if trained else "",
-        f"{model.progress:.0%}" if trained and model.progress is not None else "",
+        f"{model.progress:.0%}" if trained and model.progress is not None and model.status != "queued" else "",
         f"{best:.4f}" if best is not None else "",
-        duration(model.seconds_left) if model.status == "running" and trained else "",
+        duration(model.seconds_left) if model.status == "running" and model.seconds_left is not None else "",
         shown(model),
     )
 
@@ -155,6 +156,8 @@ def print_rich_table(rows: Iterable[tuple[str, ...]]) -> None:
 
 def description(workspace: Workspace, model: ModelRecord) -> Iterable[str]:
     yield from table(shown(model), model_rows(workspace, model))
+    if model.error is not None:
+        yield from ("error", *("  " + printable(line) for line in model.error.splitlines()), "")
     if model.corpus is not None:
         yield from table("text", text_rows(model))
     yield from table("options", model.options.items())
@@ -175,7 +178,6 @@ def model_rows(workspace: Workspace, model: ModelRecord) -> list[tuple[str, Any]
         ("owner", model.owner or None),
         ("made", local(model.created_at)),
         ("forked from", model.parent_id),
-        ("error", model.error),
         ("step", model.step or None),
         ("done", None if model.progress is None else f"{model.progress:.0%}"),
         ("epochs", model.epoch),
