@@ -22,11 +22,16 @@ STEPS = """
 import os, sys, time
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np, tensorflow as tf
-tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
+from charrnn.training.defaults import shards
+batch, length, units, layers = map(int, sys.argv[1:5])
+threads = len(os.sched_getaffinity(0))
+parts = shards(batch, units, threads)
+tf.config.threading.set_intra_op_parallelism_threads(threads)
+tf.config.threading.set_inter_op_parallelism_threads(parts)
 from charrnn.network.cells import Sizes, initial_weights
 from charrnn.training.kernel import Kernel, KernelOptions
-batch, length, units, layers = map(int, sys.argv[1:5])
-kernel = Kernel(KernelOptions("lstm", Sizes(65, 0, units, layers), batch, length, precision=sys.argv[5]))
+options = KernelOptions("lstm", Sizes(65, 0, units, layers), batch, length, precision=sys.argv[5], shards=parts)
+kernel = Kernel(options)
 parameters = kernel.to_device(initial_weights("lstm", 65, 0, units, layers, 0))
 zeros = {name: tf.zeros_like(array) for name, array in parameters.items()}
 moments, state, count = (zeros, zeros), kernel.zero_state(), 4

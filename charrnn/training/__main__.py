@@ -69,7 +69,7 @@ def main() -> int:
 
     task = orders.tasks.get()
     tf.config.threading.set_intra_op_parallelism_threads(task.options["threads"])
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(task.options["shards"])
     from charrnn.training.trainer import Trainer
 
     def report(event: events.Event) -> None:

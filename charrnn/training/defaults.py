@@ -65,6 +65,7 @@ def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
         values["warmup_steps"] = min(50, (values["max_steps"] or 10**9) // 20)
     values["precision"] = "bfloat16" if facts.bfloat16 and values["rnn_size"] >= 256 else "float32"
     values["threads"] = min(facts.processors, 16)
+    values["shards"] = shards(values["batch_size"], values["rnn_size"], values["threads"])
     return values
 
 
@@ -124,6 +125,14 @@ def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tupl
     while not fits() and seq_length is None and length > 1:
         length //= 2
     return batch, length
+
+
+def shards(batch_size: int, units: int, threads: int) -> int:
+    """Parts of the batch to compute side by side: one a thread, as long as each has 16 streams, and work to do."""
+    count = 1
+    while 2 * count <= threads and batch_size % (2 * count) == 0 and batch_size // (2 * count) >= 16 and units >= 128:
+        count *= 2
+    return count
 
 
 def _learning_rate(units: int, layers: int, cell: str) -> float:

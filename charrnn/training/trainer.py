@@ -58,7 +58,7 @@ class Trainer:
         self.kernel = Kernel(
             KernelOptions(
                 options["cell"], self.sizes, options["batch_size"], options["seq_length"], options["dropout"],
-                options["grad_clip"], options["weight_decay"], options["seed"], options["precision"],
+                options["grad_clip"], options["weight_decay"], options["seed"], options["precision"], options["shards"],
             )
         )  # fmt: skip
         self.validation = (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.network.options import TrainingOptions
-from charrnn.training.defaults import Facts, resolve
+from charrnn.training.defaults import Facts, resolve, shards
 
 facts = st.builds(Facts, st.integers(3, 40_000), st.integers(3, 10**9), st.integers(1, 64), st.booleans())
 options = st.fixed_dictionaries(
@@ -100,3 +100,17 @@ def test_the_batch_shrinks_before_the_length_does() -> None:
     for characters in range(3, 5000):
         resolved = resolve(TrainingOptions.parse({}), Facts(50, characters, 2, False))
         assert resolved["seq_length"] == roomy["seq_length"] or resolved["batch_size"] == 1
+
+
+@given(st.integers(1, 4096), st.integers(1, 4096), st.integers(1, 64))
+def test_shards_are_equal_parts_that_keep_every_thread_busy(batch_size: int, units: int, threads: int) -> None:
+    parts = shards(batch_size, units, threads)
+    assert 1 <= parts <= threads
+    assert batch_size % parts == 0
+    assert parts == 1 or batch_size // parts >= 16
+
+
+def test_two_threads_share_the_batch_of_the_default_recipe() -> None:
+    resolved = resolve(TrainingOptions(), Facts(66, 1_000_000, 2, False))
+    assert resolved["shards"] == 2
+    assert resolve(TrainingOptions(batch_size=16), Facts(66, 1_000_000, 2, False))["shards"] == 1

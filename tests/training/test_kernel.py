@@ -175,6 +175,40 @@ def test_the_update_is_adam_of_the_clipped_gradient_with_decoupled_decay() -> No
         np.testing.assert_allclose(tensor, before[name], atol=1e-9)
 
 
+# --- shards --------------------------------------------------------------------------------------------------------
+
+
+def sharded_run(shards: int, dropout: float = 0.0) -> tuple[dict[str, Any], Any]:
+    """Everything after three steps of four streams in so many shards; and the losses. float64."""
+    options = KernelOptions(
+        "lstm", Sizes(7, 3, 5, 2), 4, 6, dropout=dropout, grad_clip=0.3, precision="float64", shards=shards
+    )
+    kernel, weights = Kernel(options), weights_of(options)
+    moments = kernel.to_device(zeros_like(weights)), kernel.to_device(zeros_like(weights))
+    parameters, moments, state, losses = kernel.run(
+        kernel.to_device(weights), moments, kernel.zero_state(), 0, random_ids(options, 5, 7, 4), [6, 6, 3, 6, 6],
+        [True, False, False, True, True], np.full(5, 0.1), 0, 3,
+    )  # fmt: skip
+    groups = {"weights": parameters, "means": moments[0], "squares": moments[1], "state": state}
+    arrays = {f"{group} {name}": array.numpy() for group, found in groups.items() for name, array in found.items()}
+    return arrays, losses.numpy()
+
+
+@pytest.mark.parametrize("shards", [2, 4])
+def test_shards_of_a_batch_learn_the_same_as_the_batch_in_one(shards: int) -> None:
+    (found, losses), (expected, expected_losses) = sharded_run(shards), sharded_run(1)
+    np.testing.assert_allclose(losses, expected_losses, atol=1e-12)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, atol=1e-9, err_msg=name)
+
+
+def test_shards_give_the_same_bits_every_time() -> None:
+    (first, losses), (second, same_losses) = sharded_run(2, dropout=0.3), sharded_run(2, dropout=0.3)
+    assert np.array_equal(losses, same_losses)
+    assert same_bits(first, second)
+
+
 # --- calls ---------------------------------------------------------------------------------------------------------
 
 
@@ -248,15 +282,17 @@ def test_a_fresh_step_forgets_what_was_read_and_others_remember() -> None:
     assert not same_bits(run.call(1).everything(), forgetful.call(1).everything())  # step 4 is not
 
 
-def test_dropout_differs_from_step_to_step_and_with_the_seed() -> None:
-    def mask(seed: int, step: int) -> Any:
+def test_dropout_differs_from_step_to_step_from_shard_to_shard_and_with_the_seed() -> None:
+    def mask(seed: int, step: int, shard: int = 0) -> Any:
         kernel = Kernel(KernelOptions("rnn", Sizes(5, 0, 64, 2), 16, 4, dropout=0.25, seed=seed))
-        compiled = tf.function(lambda step: kernel._dropout_masks(16, step), jit_compile=True, autograph=False)
+        compiled = tf.function(
+            lambda step: kernel._dropout_masks(16, step, tf.constant(shard)), jit_compile=True, autograph=False
+        )
         return np.stack([layer.numpy() for layer in compiled(tf.constant(step))])
 
     first = mask(0, 0)
     assert np.array_equal(first, mask(0, 0))
-    for other in (mask(1, 0), mask(0, 1), first[::-1]):
+    for other in (mask(1, 0), mask(0, 1), mask(0, 0, 1), first[::-1]):
         assert 0.3 < (first != other).mean() < 0.45  # 2 * 0.25 * 0.75 of independent ones
     assert (first == 0).mean() == pytest.approx(0.25, abs=0.03)
     assert first.mean() == pytest.approx(1, abs=0.03)
