@@ -20,6 +20,7 @@ run: $(INSTALLED)
 	@scripts/run.sh "$(PYTHON)" "$(MINUTES)" "$(FILE)"
 
 test: lint
+	@scripts/system.sh
 	$(PYTHON) -m pytest
 
 lint: $(INSTALLED)

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-NEEDED = "MariaDB's server is needed for this test: install the package mariadb-server"
+NEEDED = "MariaDB's server is needed for this test: install the package mariadb-server-core"
 OPTIONS = (
     "--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M",
     "--performance-schema=OFF", "--skip-log-bin",

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what the tests need from Debian's packages, where it is not there yet.
+set -euo pipefail
+
+# what must be there, and the package that brings it; the core package has no service that would start by itself
+NEEDED=(
+    mariadbd:mariadb-server-core
+    mariadb-install-db:mariadb-server-core
+    my_print_defaults:mariadb-client-core
+)
+PATH="$PATH:/usr/sbin:/sbin"
+
+missing() {
+    local entry
+    for entry in "${NEEDED[@]}"; do
+        command -v "${entry%%:*}" >/dev/null || echo "${entry#*:}"
+    done | sort -u
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo -n "$@"; else return 1; fi
+}
+
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+packages=$(echo $packages)
+fail() {
+    echo "system: the tests need $packages, which $1; as root: apt-get install $packages" >&2
+    exit 1
+}
+command -v apt-get >/dev/null || fail "only Debian's packages are known for here"
+echo "system: installing $packages" >&2
+export DEBIAN_FRONTEND=noninteractive
+as_root apt-get update -qq >&2 || fail "could not be looked up (no right, or no network)"
+as_root apt-get install -y -qq --no-install-recommends $packages >&2 || fail "could not be installed"
+[ -z "$(missing)" ] || fail "are still missing"
