@@ -1,4 +1,4 @@
-"""`charrnn new`, `upload`, `rename`, `fork`, `delete`, `export`, `import`: the models of the workspace and their files.
+"""`charrnn upload`, `rename`, `delete`, `export`, `import`: the models of the workspace and their files.
 
 It knows what is asked on a command line and how the answer reads. What is done is the workspace's.
 """
@@ -6,21 +6,18 @@ It knows what is asked on a command line and how the answer reads. What is done 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from charrnn.cli.quick import QuickCommand
-from charrnn.cli.spelling import command, with_options
-from charrnn.cli.train import training_options
+from charrnn.cli.spelling import command
 from charrnn.lines import printable
 
 if TYPE_CHECKING:
     from charrnn.jobs.records import ModelRecord
 
-new_app, upload_app, rename_app, fork_app, delete_app, export_app, import_app = (
-    typer.Typer(add_completion=False) for _ in range(7)
-)
+upload_app, rename_app, delete_app, export_app, import_app = (typer.Typer(add_completion=False) for _ in range(5))
 
 Name = Annotated[str, typer.Argument(help="The model's name, or its id.")]
 Text = Annotated[
@@ -29,23 +26,6 @@ Text = Annotated[
 SampleText = Annotated[
     str | None, typer.Option("--sample", help="A text to begin with instead of a file: python, tiny-shakespeare.")
 ]
-
-
-def new(
-    name: Annotated[str, typer.Argument(help="What to call the model.")],
-    file: Text = None,
-    sample: SampleText = None,
-    **options: Any,
-) -> None:
-    """Make a model in the workspace, where it is trained in the background. Nothing is trained yet. Example:
-
-    charrnn new poems poems.txt --minutes 3
-    """
-    from charrnn.workspace import Workspace
-
-    model = Workspace().create(name, source(file), sample=sample, **given(options))
-    print(f"{shown(model)} has the id {model.id}")
-    show_text(model)
 
 
 def upload(
@@ -68,25 +48,6 @@ def rename(name: Name, new_name: Annotated[str, typer.Argument(help="What to cal
 
     workspace = Workspace()
     print(f"it is called {shown(workspace.rename(workspace.find(name).id, new_name))} now")
-
-
-def fork(
-    name: Name,
-    file: Text = None,
-    sample: SampleText = None,
-    called: Annotated[str | None, typer.Option("--name", help="What to call the new model.")] = None,
-    **options: Any,
-) -> None:
-    """Make a new model that begins with what this one has learned, for another text or for the same.
-
-    charrnn fork poems more-poems.txt --name "more poems"
-    """
-    from charrnn.workspace import Workspace
-
-    workspace = Workspace()
-    model = workspace.fork(workspace.find(name).id, called, source(file), sample=sample, **given(options))
-    print(f"{shown(model)} has the id {model.id}")
-    show_text(model)
 
 
 def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
@@ -134,10 +95,6 @@ def source(file: str | None) -> str | BinaryIO | None:
     return sys.stdin.buffer if file == "-" else file
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def shown(model: ModelRecord) -> str:
     """Its name, as a terminal may show it."""
     return printable(model.name)
@@ -156,10 +113,8 @@ def show_text(model: ModelRecord) -> None:
     print(f"train it: {command('start', model.name)}")
 
 
-new_app.command()(with_options(new, training_options()))
 upload_app.command(cls=QuickCommand)(upload)
 rename_app.command(cls=QuickCommand)(rename)
-fork_app.command()(with_options(fork, training_options()))
 delete_app.command(cls=QuickCommand)(delete)
 export_app.command(cls=QuickCommand)(export)
 import_app.command(cls=QuickCommand)(import_)

@@ -1,4 +1,4 @@
-"""`charrnn start`, `stop`, `continue`: training in the background, from the command line.
+"""`charrnn stop`, `continue`: training in the background, from the command line.
 
 It knows how the answers of the workspace read. What is done, and by whom, is the workspace's.
 """
@@ -6,37 +6,19 @@ It knows how the answers of the workspace read. What is done, and by whom, is th
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.models import Name, given, shown
+from charrnn.cli.models import Name, shown
 from charrnn.cli.quick import QuickCommand
-from charrnn.cli.spelling import command, with_options
-from charrnn.cli.train import training_options
+from charrnn.cli.spelling import command
 
 if TYPE_CHECKING:
     from charrnn.jobs.records import ModelRecord
     from charrnn.workspace import Workspace
 
-start_app, stop_app, continue_app = (typer.Typer(add_completion=False) for _ in range(3))
-
-
-def start(
-    name: Name,
-    over: Annotated[bool, typer.Option("--over", help="Forget what it has learned, and begin anew.")] = False,
-    **options: Any,
-) -> None:
-    """Train a model in the background, or go on where it stopped. It goes on when this terminal is closed.
-
-    charrnn start poems --minutes 10
-    """
-    from charrnn.workspace import Workspace
-
-    workspace = Workspace()
-    id = workspace.find(name).id
-    begin = workspace.start_over if over else workspace.start
-    show_queued(workspace, begin(id, **given(options)))
+stop_app, continue_app = (typer.Typer(add_completion=False) for _ in range(2))
 
 
 def stop(name: Name) -> None:
@@ -81,6 +63,5 @@ def show_queued(workspace: Workspace, model: ModelRecord) -> None:
     print(f"follow it: {command('logs', '-f', model.name)}")
 
 
-start_app.command()(with_options(start, training_options()))
 stop_app.command(cls=QuickCommand)(stop)
 continue_app.command(cls=QuickCommand)(continue_)
