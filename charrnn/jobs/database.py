@@ -168,7 +168,7 @@ class Database:
             raise DatabaseUnavailable(f"the database {self} does not answer: {reason}") from error
 
 
-class _LostRace(Exception):
+class _LostRace(DatabaseUnavailable):
     """The transaction was undone in favour of another one."""
 
 
