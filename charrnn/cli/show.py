@@ -137,21 +137,21 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def print_rich_table(rows: Iterable[tuple[str, ...]]) -> None:
+def print_rich_table(rows: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    screen = Console(highlight=False)
+    widths = [max(map(len, column)) for column in zip(COLUMNS[:-1], *(values[:-1] for values in rows), strict=True)]
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for name in COLUMNS:
-        wide = name == "name"
-        grid.add_column(
-            name, justify="right" if name in RIGHT else "left", no_wrap=True, overflow="ellipsis" if wide else "crop",
-            min_width=10 if wide else None,
-        )  # fmt: skip
+    for name, width in zip(COLUMNS[:-1], widths, strict=True):
+        grid.add_column(name, justify="right" if name in RIGHT else "left", min_width=width, no_wrap=True)
+    left = screen.width - sum(widths) - 2 * len(widths)  # two spaces between columns
+    grid.add_column(COLUMNS[-1], max_width=max(10, left), no_wrap=True, overflow="ellipsis")
     for values in rows:
         grid.add_row(*(Text(value, style=STYLES.get(value, "")) for value in values))
-    Console(highlight=False).print(grid)
+    screen.print(grid)
 
 
 def description(workspace: Workspace, model: ModelRecord) -> Iterable[str]:
