@@ -32,12 +32,13 @@ from charrnn.jobs.store import Store
 WORKER = "charrnn.jobs.worker"
 TICK = 1.0  # seconds
 LOOK_EVERY = 0.1  # seconds: how soon a dead worker is seen
+HEARD_EVERY = 2.0  # seconds between two words to other supervisors, and to whoever asks whether there is one
 STARTING_SECONDS = 15.0  # that a worker gets at least, before its first word
 ENDING_SECONDS = 9.0  # that workers get to save and say so, before they are killed
 HEARD_OF_SECONDS = 10.0  # since a supervisor's last word, after which it is taken for gone
 MESSAGES_LIMIT = 1_000_000  # bytes of a worker's messages that are kept
 MESSAGES_KEPT = 20  # files, of workers that ended badly
-LAST_WORDS = 2000  # bytes of a dead worker's messages that its log quotes
+LAST_WORDS = 500  # characters of a dead worker's last message that its log quotes
 
 
 class Supervisor:
@@ -51,6 +52,8 @@ class Supervisor:
         self.dead: dict[Claim, str] = {}  # not yet taken back, and why they died
         self.adopted: list[ModelRecord] = []  # of this host, started by a supervisor that is gone
         self.starting = threading.Lock()  # held while a worker is started, so that none is once the end has begun
+        self.until_idle = False
+        self.told_at = -float("inf")
         self.idle, self.ended, self.workers_ended = threading.Event(), threading.Event(), threading.Event()
 
     def run(self, stopping: threading.Event, *, until_idle: bool = False) -> None:
@@ -58,9 +61,10 @@ class Supervisor:
 
         At the end all workers of this host are asked to save and to give their models back; within ten seconds.
         """
+        self.until_idle = until_idle
         ticks = threading.Thread(target=self._tick_until_ended, name="charrnn-supervisor", daemon=True)
         ticks.start()
-        while not stopping.wait(LOOK_EVERY) and not (until_idle and self.idle.is_set()) and ticks.is_alive():
+        while not stopping.wait(LOOK_EVERY) and not self.idle.is_set():
             pass
         with self.starting:
             self.ended.set()
@@ -94,7 +98,7 @@ class Supervisor:
                 return
 
     def _tick(self) -> None:
-        self.store.supervisor_alive(self.id, self.host, os.getpid(), self.settings.running_limit)
+        self._tell()
         self._take_back_dead()
         if self.connection.has_been_good_for_a_lease():
             for claim in self.store.expired():
@@ -103,10 +107,17 @@ class Supervisor:
         running = self.store.running(self.host)
         self.adopted = self._adopted(running)
         started = self._start_workers(self.settings.running_limit - len(running))
-        if not running and not started and self._nothing_to_do():
-            self.idle.set()
-        else:
-            self.idle.clear()
+        if self.until_idle and not (running or started or self.workers) and self._nothing_to_do():
+            # Whoever queues a model looks for a supervisor afterwards. So this one is gone first, and looks again
+            self.store.supervisor_gone(self.id)
+            self.told_at = -float("inf")
+            if self._nothing_to_do():
+                self.idle.set()
+
+    def _tell(self) -> None:
+        if time.monotonic() - self.told_at >= HEARD_EVERY:
+            self.store.supervisor_alive(self.id, self.host, os.getpid(), self.settings.running_limit)
+            self.told_at = time.monotonic()
 
     def _bury(self) -> None:
         """Let the dead go, together with what they had started, and remember to take their models back."""
@@ -251,13 +262,14 @@ class StartedWorker:
 
 
 def last_words(messages: Path) -> str:
-    """The end of a file of messages."""
+    """The last line of a file of messages: of a traceback, what went wrong."""
     try:
         with messages.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS))
-            return file.read().decode(errors="replace").strip()
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4 * LAST_WORDS))
+            lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
+    return next((line.strip()[:LAST_WORDS] for line in reversed(lines) if line.strip()), "")
 
 
 def forget_old_messages(folder: Path) -> None:

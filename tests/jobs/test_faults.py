@@ -51,6 +51,7 @@ def worker_of(place: Place, id: str, attempt: int = 1) -> int:
     def begun() -> int | None:
         record = place.store.get(id)
         assert record.attempt <= attempt, "it was claimed once more"
+        assert record.active, f"{record.status}: {record.error}"
         return record.worker_pid if record.attempt == attempt else None
 
     return wait_for(begun)
@@ -105,17 +106,12 @@ def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_on
     chance = random.Random(20)
     wild, calm = place.new_model(**options), place.new_model(**options)
     settings = place.settings.model_copy(update={"max_running": 2})
-    early = 0
+    early = False
     with supervisor(settings) as process:
         for attempt in range(1, 21):
-            if early < 2 and chance.random() < 0.4:  # three in a row that die without any progress are a failure
-                early += 1
-                pid = worker_of(place, wild, attempt)
-                time.sleep(chance.uniform(0, 4))
-            else:
-                early = 0
-                pid = trains(place, wild, attempt)
-                time.sleep(chance.uniform(0, 1.2))
+            early = not early and chance.random() < 0.7  # never often in a row: without any progress that is a failure
+            pid = worker_of(place, wild, attempt) if early else trains(place, wild, attempt)
+            time.sleep(chance.uniform(0, 4 if early else 1.2))
             os.kill(pid, signal.SIGKILL)
         place.wait_for_status(wild, Status.COMPLETE)
         place.wait_for_status(calm, Status.COMPLETE)
@@ -125,7 +121,7 @@ def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_on
     assert_gapless(log)
     assert sum("killed by signal 9" in line.text for line in log) == 20
     resumed = [line.text for line in log if "resumed at step" in line.text]
-    assert len(resumed) >= 10
+    assert len(resumed) >= 8
     assert place.store.get(wild).attempt == 21
     assert place.store.get(calm).attempt == 1
     assert_nothing_lost_or_doubled(place, calm)
