@@ -10,7 +10,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -47,7 +47,8 @@ class Database:
     def __init__(self, url: str, tls: Literal["off", "required"] = "off", ca: Path | None = None) -> None:
         self._url = _parsed(url)
         self.embedded = self._url.get_backend_name() == "sqlite"
-        self._engine = _sqlite(self._url) if self.embedded else _mysql(self._url, tls, ca)
+        self._tls = _verifying(ca) if tls == "required" and not self.embedded else None
+        self._engine = _sqlite(self._url) if self.embedded else _mysql(self._url, self._tls, ANSWER_SECONDS)
 
     def __repr__(self) -> str:
         return f"Database({str(self)!r})"
@@ -83,14 +84,9 @@ class Database:
         Raises DatabaseOutdated when the server's tables are missing or older, DatabaseTooNew when they are newer.
         """
         found = self.revision()
-        known = revisions()
-        if found == known[-1]:
+        if found == revisions()[-1]:
             return
-        if found is not None and found not in known:
-            raise DatabaseTooNew(
-                f"the database {self} was upgraded by a newer charrnn (to {found}; this one knows {known[-1]}); "
-                "update charrnn here"
-            )
+        self._refuse_newer(found)
         if self.embedded:
             self.upgrade()
         elif found is None:
@@ -109,13 +105,25 @@ class Database:
         return found
 
     def upgrade(self) -> None:
-        """Make or change the tables as this charrnn needs them. Several processes may do it at once: one does."""
+        """Make or change the tables as this charrnn needs them. Several processes may do it at once: one does.
+
+        Raises DatabaseTooNew when the tables are those of a newer charrnn.
+        """
+        self._refuse_newer(self.revision())
         with self._translated(), self._only_upgrader() as connection:
             _run_migrations(connection)
 
     def close(self) -> None:
         """Close the connections. It may be used again, which opens new ones."""
         self._engine.dispose()
+
+    def _refuse_newer(self, found: str | None) -> None:
+        known = revisions()
+        if found is not None and found not in known:
+            raise DatabaseTooNew(
+                f"the database {self} was upgraded by a newer charrnn (to {found}; this one knows {known[-1]}); "
+                "update charrnn here"
+            )
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -130,16 +138,16 @@ class Database:
             with self._file_lock(), self._writing() as connection:
                 yield connection
             return
-        with self._engine.connect() as connection:
-            name = {"name": f"charrnn.upgrade.{self._url.database}"[:64], "seconds": UPGRADE_SECONDS}
-            if connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), name).scalar() != 1:
-                raise DatabaseUnavailable(f"another process has been upgrading the database {self} for long")
-            try:
+        engine = _mysql(self._url, self._tls, None)  # to change a large table takes its time
+        name = {"name": f"charrnn.upgrade.{self._url.database}"[:64], "seconds": UPGRADE_SECONDS}
+        try:
+            with engine.connect() as connection:
+                if connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), name).scalar() != 1:
+                    raise DatabaseUnavailable(f"another process has been upgrading the database {self} for long")
                 yield connection
                 connection.commit()
-            finally:
-                with suppress(exc.DBAPIError):  # the lock ends with the connection, too
-                    connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)
+        finally:
+            engine.dispose()  # the lock ends with the connection
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
@@ -209,7 +217,11 @@ _RIGHT_URLS = "right would be sqlite:////path/file or mysql://user:password@host
 
 def _sqlite(url: URL) -> Engine:
     assert url.database
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(url.database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnavailable(f"the folder {folder} of the database cannot be made: {error.strerror}") from error
     engine = sqlalchemy.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
@@ -227,17 +239,17 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _mysql(url: URL, tls: str, ca: Path | None) -> Engine:
+def _mysql(url: URL, tls: ssl.SSLContext | None, answer_seconds: float | None) -> Engine:
     connect: dict[str, Any] = {
         "charset": "utf8mb4",
         "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": ANSWER_SECONDS,
-        "write_timeout": ANSWER_SECONDS,
+        "read_timeout": answer_seconds,
+        "write_timeout": answer_seconds,
         "init_command": "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
         "innodb_lock_wait_timeout = 5",
     }
-    if tls == "required":
-        connect["ssl"] = _verifying(ca)
+    if tls:
+        connect["ssl"] = tls
     return sqlalchemy.create_engine(
         url, connect_args=connect, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800
     )

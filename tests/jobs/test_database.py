@@ -79,6 +79,12 @@ def test_a_password_is_in_no_text_and_no_error(mariadb_server: MariaDB) -> None:
     assert "SECRET" not in "".join(traceback.format_exception(refused.value))
 
 
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatabaseUnavailable, match=r"the folder .*file of the database cannot be made"):
+        Database(f"sqlite:///{tmp_path / 'file' / 'charrnn.sqlite3'}").prepare()
+
+
 # -- transactions ----------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from charrnn.jobs.database import Database, revisions
 from charrnn.jobs.schema import Base
 from charrnn.jobs.store import Store
 from tests.command_line import variables
+
+UPGRADE = "import sys; from charrnn.jobs.database import Database; Database(sys.argv[1]).upgrade()"
 
 
 @pytest.fixture
@@ -110,8 +113,9 @@ def test_a_server_that_is_behind_gets_a_message(mariadb: str, monkeypatch: pytes
 def test_a_database_of_a_newer_charrnn_is_refused(database: Database) -> None:
     database.upgrade()
     database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
-    with pytest.raises(DatabaseTooNew, match="newer charrnn"):
-        database.prepare()
+    for call in (database.prepare, database.upgrade):
+        with pytest.raises(DatabaseTooNew, match="newer charrnn"):
+            call()
 
 
 def test_an_upgrade_that_was_cut_short_is_taken_up_again(database: Database) -> None:
@@ -130,12 +134,25 @@ def test_an_upgrade_that_was_cut_short_is_taken_up_again(database: Database) -> 
 
 
 def test_processes_that_upgrade_at_once_do_not_disturb_each_other(database_url: str) -> None:
-    code = "import sys; from charrnn.jobs.database import Database; Database(sys.argv[1]).upgrade()"
-    processes = [run_python(code, database_url) for _ in range(4)]
+    processes = [run_python(UPGRADE, database_url) for _ in range(4)]
     assert [(process.communicate(timeout=120)[1], process.returncode) for process in processes] == [("", 0)] * 4
     database = Database(database_url)
     database.prepare()
     assert Store(database).create("a name").name == "a name"
+    database.close()
+
+
+def test_an_upgrade_of_a_server_waits_for_another_ones_end(mariadb: str) -> None:
+    database = Database(mariadb)
+    with database._only_upgrader():
+        other = run_python(UPGRADE, mariadb)
+        waiting = text("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT GET_LOCK%'")
+        while not database.read(lambda connection: connection.scalar(waiting)):
+            assert other.poll() is None
+            time.sleep(0.01)
+        assert database.revision() is None
+    assert other.communicate(timeout=60) == ("", "")
+    assert database.revision() == revisions()[-1]
     database.close()
 
 
