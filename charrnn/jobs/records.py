@@ -152,7 +152,7 @@ class Delivery:
     lines: list[tuple[int, str]] = field(default_factory=list)  # position, text
     metrics: list[Metric] = field(default_factory=list)
     samples: list[tuple[int, str]] = field(default_factory=list)  # step, text
-    fields: Mapping[str, Any] = field(default_factory=dict)  # of the model; see store.DELIVERED
+    fields: Mapping[str, Any] = field(default_factory=dict)  # of the model; see claims.DELIVERED
 
 
 @dataclass(frozen=True)

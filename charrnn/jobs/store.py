@@ -37,9 +37,9 @@ PLACES = 1000  # in the queue that are counted
 class Store:
     """Models, what they have to show, and who works on them.
 
-    Every method raises DatabaseUnavailable when the database does not answer, and then may be called again: but for
-    `create`, `request_stop` and the counting of quotas, to do it twice is the same as once. Methods that take the id of
-    one model raise ModelNotFound.
+    Every method raises DatabaseUnavailable when the database does not answer; it may have happened all the same. What
+    workers and supervisors call may then be called again: to do it twice is the same as once. So is `enqueue`, and
+    whatever sets something. Methods that take the id of one model raise ModelNotFound.
     """
 
     def __init__(self, database: Database) -> None:
@@ -177,7 +177,7 @@ class Store:
         """
 
         def work(connection: Connection) -> ModelRecord:
-            record = listing.one(connection, id)
+            record = listing.one(connection, id, lock=True)
             if record.active:
                 return record
             accounts.check_queue(connection, record, max_queued)
@@ -203,7 +203,7 @@ class Store:
             forgotten["corpus"] = corpus.to_json()
 
         def work(connection: Connection) -> ModelRecord:
-            record = listing.one(connection, id)
+            record = listing.one(connection, id, lock=True)
             if record.status in ALLOWED["start_over"]:
                 accounts.check_queue(connection, record, max_queued)
             record = _enqueue(connection, record, "start_over", options, forgotten)

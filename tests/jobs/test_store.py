@@ -390,6 +390,14 @@ def test_models_are_claimed_in_the_order_in_which_they_were_queued(store: Store)
     assert store.running("elsewhere") == []
 
 
+def test_a_model_that_is_queued_many_times_at_once_is_queued_once(store: Store) -> None:
+    id = ready(store).id
+    results = at_once([lambda: store.enqueue(id)] * 6)
+    assert [result.status for result in results] == [Status.QUEUED] * 6
+    assert store.claim("here", LEASE) == Claim(id, 1)
+    assert store.claim("here", LEASE) is None
+
+
 def wait_for_the_clock(store: Store) -> None:
     """Until the database's clock, which may tick only every millisecond, has moved on."""
     begin = store.database.read(writing.now)
