@@ -34,15 +34,14 @@ from sqlalchemy.sql.functions import FunctionElement
 NAME_LENGTH = 200  # characters of names and owners
 STRETCH = 4096  # models that are made one after another and share a `stretch`
 
+Long = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # up to 16 MB
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware moment; the database holds UTC, to the microsecond."""
 
-    impl = DateTime
+    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name == "mysql" else DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -58,13 +57,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Exact(TypeDecorator[str]):
     """Text that is compared and ordered by its bytes, on every database."""
 
-    impl = LargeBinary
+    impl = LargeBinary().with_variant(mysql.VARBINARY(4 * NAME_LENGTH), "mysql")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        if dialect.name == "mysql":
-            return dialect.type_descriptor(mysql.VARBINARY(4 * NAME_LENGTH))
-        return dialect.type_descriptor(LargeBinary())
 
     def process_bind_param(self, value: str | bytes | None, dialect: Dialect) -> bytes | None:
         return value.encode() if isinstance(value, str) else value
@@ -73,24 +67,11 @@ class Exact(TypeDecorator[str]):
         return None if value is None else value.decode()
 
 
-class Long(TypeDecorator[str]):
-    """Text of up to 16 MB."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(mysql.MEDIUMTEXT() if dialect.name == "mysql" else Text())
-
-
 class Json(TypeDecorator[Any]):
     """A JSON value as text."""
 
-    impl = Text
+    impl = Long
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(mysql.MEDIUMTEXT() if dialect.name == "mysql" else Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value, allow_nan=False)
@@ -148,7 +129,6 @@ def _ascii(kind: type[CHAR] | type[String], length: int) -> Any:
 
 
 Id = _ascii(CHAR, 26)
-
 MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
