@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import charrnn
@@ -53,3 +54,19 @@ def error(*arguments: str | Path, cwd: Path | None = None, code: int = 1) -> str
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     return lines[0]
+
+
+def wait_for_supervisors(folder: Path, seconds: float = 90) -> None:
+    """Wait until nobody supervises the workspace of that data folder: they end when nothing is left to train."""
+    give_up = time.monotonic() + seconds
+    while any(_supervises(process, folder) for process in Path("/proc").glob("[0-9]*")):
+        assert time.monotonic() < give_up, f"the workspace in {folder} is still supervised after {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def _supervises(process: Path, folder: Path) -> bool:
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        return b"supervise" in words and f"CHARRNN_DATA_FOLDER={folder}".encode() in (process / "environ").read_bytes()
+    except OSError:
+        return False  # gone meanwhile

@@ -20,7 +20,7 @@ import charrnn
 from charrnn.network.model import Model
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.workspace import Workspace
-from tests.command_line import error, output, run, variables, words
+from tests.command_line import error, output, run, variables, wait_for_supervisors, words
 
 TEXT = "The kettle hums a low brown tune,\nthe cat has claimed the chair,\n" * 40
 TINY = ("--rnn-size", "8", "--batch-size", "4", "--seq-length", "16")
@@ -54,19 +54,6 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < give_up, f"not in {seconds} s: {condition}"
         time.sleep(0.05)
-
-
-def supervisors(folder: Path) -> list[int]:
-    """The processes that supervise the workspace in a data folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            supervises = b"supervise" in (process / "cmdline").read_bytes().split(b"\0")
-            if supervises and f"CHARRNN_DATA_FOLDER={folder}".encode() in (process / "environ").read_bytes():
-                found.append(int(process.name))
-        except OSError:
-            continue  # gone meanwhile
-    return found
 
 
 # -- what needs no training ---------------------------------------------------------------------------------------
@@ -256,7 +243,7 @@ def test_a_training_goes_on_in_the_background_and_is_followed_continued_and_fork
     assert "finished at step 25" in output("logs", "-f", "poems")
     assert "what it wrote at step 25" in output("show", "poems")
     assert "train it: charrnn start 'more poems'" in output("fork", "poems", "--name", "more poems")
-    until(lambda: not supervisors(workspace.settings.data_folder))
+    wait_for_supervisors(workspace.settings.data_folder)
 
 
 def test_ctrl_c_while_a_log_is_followed_leaves_the_training_alone_and_stop_ends_it(
@@ -280,7 +267,7 @@ def test_ctrl_c_while_a_log_is_followed_leaves_the_training_alone_and_stop_ends_
     output("stop", "poems")
     assert run("logs", "-f", "poems").stderr in ("poems is stopped\n", "poems is complete\n")
     assert isinstance(workspace.model(id), charrnn.Model)
-    until(lambda: not supervisors(workspace.settings.data_folder))
+    wait_for_supervisors(workspace.settings.data_folder)
 
 
 def test_a_training_that_fails_says_why(workspace: Workspace, text: Path) -> None:
@@ -291,4 +278,4 @@ def test_a_training_that_fails_says_why(workspace: Workspace, text: Path) -> Non
     assert followed.stderr.startswith("error: poems failed: ")
     assert "batch_size" in followed.stderr
     assert "batch_size" in output("show", "poems")
-    until(lambda: not supervisors(workspace.settings.data_folder))
+    wait_for_supervisors(workspace.settings.data_folder)

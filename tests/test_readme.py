@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import charrnn
-from tests.command_line import output, variables
+from tests.command_line import output, variables, wait_for_supervisors
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,6 +22,8 @@ SMALL = {
     "--minutes 3": "--max-steps 20 --rnn-size 16",
     "--max_steps 20000": "--max_steps 20 --lstm_size 16",
     "minutes=3": "max_steps=20, rnn_size=16",
+    "continue plays --minutes 10": "continue plays --max-steps 1000",
+    "charrnn supervise": "charrnn supervise --until-idle",  # which would go on for ever
 }
 
 
@@ -31,19 +34,21 @@ def shortened(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the README's reader has the texts that it names."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the README's reader has the texts that it names, and a workspace of their own."""
     folder = tmp_path_factory.mktemp("readme")
     charrnn.samples.write("python", folder / "shakespeare.txt", limit=100_000)
     charrnn.samples.write("python", folder / "held-out.txt", limit=20_000)
     (folder / "data").mkdir()
     (folder / "data" / "shakespeare.txt").write_bytes((folder / "shakespeare.txt").read_bytes())
-    return folder
+    yield folder
+    wait_for_supervisors(folder / "workspace")
 
 
 def run(command: list[str], folder: Path) -> str:
+    own = {"CHARRNN_DATA_FOLDER": str(folder / "workspace"), "CHARRNN_DATABASE_URL": "", "CHARRNN_STORAGE_URL": ""}
     result = subprocess.run(
-        command, cwd=folder, env=variables(), capture_output=True, encoding="utf-8", timeout=300, check=False
+        command, cwd=folder, env=variables(**own), capture_output=True, encoding="utf-8", timeout=300, check=False
     )
     assert result.returncode == 0, f"{command[-1]}\n{result.stdout}\n{result.stderr}"
     return result.stdout
@@ -52,7 +57,7 @@ def run(command: list[str], folder: Path) -> str:
 def test_the_shell_commands_work_one_after_the_other(folder: Path) -> None:
     lines = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
     commands = [line for line in lines if line.startswith("charrnn ")]
-    assert len(commands) >= 8
+    assert len(commands) >= 20
     for command in commands:
         script = f'set -eu; charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}; {shortened(command)}'
         assert run(["bash", "-c", script], folder) != ""
@@ -60,7 +65,7 @@ def test_the_shell_commands_work_one_after_the_other(folder: Path) -> None:
 
 def test_the_python_blocks_work(folder: Path) -> None:
     blocks = [block for kind, block in BLOCKS if kind == "python"]
-    assert len(blocks) >= 2
+    assert len(blocks) >= 3
     for block in blocks:
         run([sys.executable, "-c", shortened(block)], folder)
 

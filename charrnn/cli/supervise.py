@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -25,5 +24,5 @@ def supervise(
     from charrnn.jobs.supervisor import supervise as supervise_here
 
     settings = Settings()
-    print(f"training what is queued, {settings.running_limit} at a time", file=sys.stderr, flush=True)
+    print(f"training what is queued, {settings.running_limit} at a time", flush=True)
     supervise_here(settings, until_idle=until_idle)
