@@ -17,6 +17,7 @@ from charrnn.processor import features
 BUDGETS = ("minutes", "max_steps", "max_epochs", "until_stopped")
 DEFAULT_MINUTES = 3.0
 NOMINAL_SPEED = 2.5e11  # operations a second: what two cores are taken for, whatever they are
+NOMINAL_SPEED_BFLOAT16 = 3.5e11
 PASSES_COST = 6  # operations a weight and character of training: two each for forward, backward and gradient
 _BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # any of these processor features
 
@@ -24,6 +25,8 @@ _BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # any of these processor features
 ENDLESS = math.inf
 SIZES = [(5_000, 128), (200_000, 256), (ENDLESS, 512)]  # hidden units
 BATCHES = [(5_000, 1, 64), (20_000, 4, 64), (200_000, 16, 64), (ENDLESS, 32, 32)]  # streams, characters a sequence
+WIDE = 768  # instead of 512 where there is time for it: a processor that multiplies bfloat16, and
+WIDE_MINUTES = 2.5  # this long
 BY_HEART = 5_000
 SHORT = 0.75  # minutes, below which a large network does not get anywhere
 
@@ -54,6 +57,7 @@ def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
     for name, value in chosen.items():
         if values[name] is None:
             values[name] = value
+    values["precision"] = "bfloat16" if facts.bfloat16 and values["rnn_size"] >= 256 else "float32"
     if values["dropout"] is None:
         values["dropout"] = _dropout(facts, values, minutes)
     if values["batch_size"] is None or values["seq_length"] is None:
@@ -63,7 +67,6 @@ def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
         values["learning_rate"] = _learning_rate(values["rnn_size"], values["num_layers"], values["cell"])
     if values["warmup_steps"] is None:
         values["warmup_steps"] = min(50, (values["max_steps"] or 10**9) // 20)
-    values["precision"] = "bfloat16" if facts.bfloat16 and values["rnn_size"] >= 256 else "float32"
     values["threads"] = min(facts.processors, 16)
     values["shards"] = shards(values["batch_size"], values["rnn_size"], values["threads"])
     return values
@@ -74,7 +77,8 @@ def nominal_characters(values: dict[str, Any], facts: Facts, minutes: float) -> 
     units, layers = values["rnn_size"], values["num_layers"]
     inputs = values["embedding_size"] + (2 * layers - 1) * units  # of all layers, from below and from before
     weights = 4 * units * inputs + units * facts.vocab_size
-    return float(minutes * 60 * NOMINAL_SPEED / (PASSES_COST * weights))
+    speed = NOMINAL_SPEED_BFLOAT16 if values["precision"] == "bfloat16" else NOMINAL_SPEED
+    return float(minutes * 60 * speed / (PASSES_COST * weights))
 
 
 def _minutes(values: dict[str, Any], facts: Facts) -> float:
@@ -91,24 +95,28 @@ def _minutes(values: dict[str, Any], facts: Facts) -> float:
 def _network(facts: Facts, minutes: float) -> dict[str, Any]:
     characters = facts.train_characters
     size = next(size for most, size in SIZES if characters <= most)
+    if minutes < SHORT:
+        size = min(size, 256)
+    elif size == 512 and minutes >= WIDE_MINUTES and facts.bfloat16:
+        size = WIDE
     return {
-        "rnn_size": size if minutes >= SHORT else min(size, 256),
+        "rnn_size": size,
         "num_layers": 1,  # one wide layer learns more in minutes than two narrow ones
         "embedding_size": 64 if facts.vocab_size <= 256 else 128,
     }
 
 
 def _dropout(facts: Facts, values: dict[str, Any], minutes: float) -> float:
-    """The more often the text is read, the more: none up to two epochs, a sixth with every doubling, at most a half.
+    """The more often the text is read and the wider the network, the more: a sixth with every doubling, at most a half.
 
-    Seven epochs of plays did best with 0.25; three and a half of source code with 0.05, of German quotations with 0.2.
+    Seven epochs of plays did best with 0.25 in 512 units, four and a half with 0.3 in 768.
 
     A text too short to hold a part of it out is to be learned by heart: none.
     """
     if facts.train_characters < BY_HEART:
         return 0.0
     epochs = nominal_characters(values, facts, minutes) / facts.train_characters
-    return round(min(0.5, max(0.0, math.log2(max(1.0, epochs / 2)) / 6)), 2)
+    return round(min(0.5, math.log2(max(1.0, epochs * values["rnn_size"] / 1024)) / 6), 2)
 
 
 def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tuple[int, int]:
