@@ -97,8 +97,11 @@ class Attempt:
     # files -----------------------------------------------------------------------------------------------------------
 
     def _publish(self, event: Saved) -> None:
-        """Put a file into the storage under this attempt's name, for the model's row to point to."""
-        self.courier.confirm()
+        """Put a file into the storage under this attempt's name, for the model's row to point to.
+
+        First all that was told before is delivered: whoever goes on from this file will not tell it again.
+        """
+        self.courier.flush()
         copy, key = self.folder / f"published.{event.kind}", self._key(event.kind, self.record.attempt)
         another_name(Path(event.path), copy)  # the training may replace its own meanwhile
         self.storage.put(copy, key, move=True)

@@ -32,7 +32,6 @@ class Courier:
         self.stops = 0  # how often somebody asked to stop
         self.error: Exception | None = None  # why nothing is delivered any more
         self.arrived_fields: set[str] = set()  # that the model's row has by now
-        self._arrived_at = time.monotonic()
         self._delivering = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="charrnn-courier", daemon=True)
@@ -50,10 +49,10 @@ class Courier:
         if self.error is not None:
             raise self.error
 
-    def confirm(self) -> None:
-        """Raise Fenced if the model is another worker's. Asks the database only when the lease may have ended."""
-        if time.monotonic() - self._arrived_at > self.lease_seconds:
-            self._deliver()
+    def flush(self) -> None:
+        """Deliver all that waits, unless the database is away. Raises Fenced if the model is another worker's."""
+        while self._deliver() and self.outbox.backlog and self.error is None:
+            pass
         self.check()
 
     def _run(self) -> None:
@@ -82,7 +81,6 @@ class Courier:
                 self.error = error
                 return True
             self.outbox.delivered()
-            self._arrived_at = time.monotonic()
             self.arrived_fields |= delivery.fields.keys()
             self.stops = max(self.stops, stops)
             return True

@@ -25,7 +25,7 @@ from pathlib import Path
 from charrnn.child import environment, python
 from charrnn.config import Settings
 from charrnn.errors import CharRNNError, DatabaseUnavailable
-from charrnn.jobs.records import Claim, ModelRecord
+from charrnn.jobs.records import Claim, Delivery, ModelRecord
 from charrnn.jobs.status import Status
 from charrnn.jobs.store import Store
 
@@ -34,7 +34,7 @@ TICK = 1.0  # seconds
 LOOK_EVERY = 0.1  # seconds: how soon a dead worker is seen
 HEARD_EVERY = 2.0  # seconds between two words to other supervisors, and to whoever asks whether there is one
 STARTING_SECONDS = 15.0  # that a worker gets at least, before its first word
-ENDING_SECONDS = 9.0  # that workers get to save and say so, before they are killed
+ENDING_SECONDS = 8.5  # that workers get to save and say so, before they are killed
 HEARD_OF_SECONDS = 10.0  # since a supervisor's last word, after which it is taken for gone
 MESSAGES_LIMIT = 1_000_000  # bytes of a worker's messages that are kept
 MESSAGES_KEPT = 20  # files, of workers that ended badly
@@ -141,7 +141,7 @@ class Supervisor:
                 break
             with self.starting:
                 if self.ended.is_set():
-                    self.dead[claim] = "claimed too late: the supervisor ends"
+                    self.store.release(claim, Delivery())
                     break
                 try:
                     self.workers[claim] = StartedWorker(claim, self.host, self.settings)

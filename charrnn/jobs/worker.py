@@ -32,8 +32,9 @@ from charrnn.lines import one_line
 from charrnn.storage import Storage
 from charrnn.training.process import TrainingProcess
 
-SAVING_SECONDS = 6.0  # after SIGTERM: what has not been saved by then is not
-DELIVERING_SECONDS = 8.5  # after SIGTERM: what has not been delivered by then is not
+SAVING_SECONDS = 5.5  # after SIGTERM: what has not been saved by then is not
+DELIVERING_SECONDS = 7.5  # after SIGTERM: what has not been delivered by then is not
+STUCK_SECONDS = 60.0  # after a second stop: a training that has not ended by then is killed
 NICENESS = 10
 DONE, FENCED = 0, 3  # exit codes
 
@@ -48,7 +49,7 @@ class Worker:
         self.host, self.lease_seconds = host, lease_seconds
         self.leaving_since: float | None = None
         self.process: TrainingProcess | None = None
-        self.told_to_leave, self.told_stops = False, 0
+        self.told_to_leave, self.told_stops, self.told_at = False, 0, 0.0
 
     def run(self) -> int:
         """Train to the end, and return the exit code of this process."""
@@ -90,6 +91,9 @@ class Worker:
             raise cause
         if self.leaving_since is not None and isinstance(cause, TrainingFailed):
             return Status.QUEUED, None  # it had nothing to save yet, or took too long to
+        if self._is_stuck() and isinstance(cause, TrainingFailed):
+            self.courier.outbox.line("note: the training did not stop and was killed; what it saved last stays")
+            return Status.STOPPED, None
         if isinstance(cause, CharRNNError):
             return Status.FAILED, str(cause)
         traceback.print_exception(cause)
@@ -143,14 +147,18 @@ class Worker:
         """Tell the process that trains what it has not been told yet."""
         if self.process is None:
             return
-        if self.courier.error is not None or self._leaving_for(SAVING_SECONDS):
+        if self.courier.error is not None or self._leaving_for(SAVING_SECONDS) or self._is_stuck():
             self.process.kill()
         if self.leaving_since is not None and not self.told_to_leave:
             self.told_to_leave = True
             self.process.leave()
         while self.told_stops < self.courier.stops:
-            self.told_stops += 1
+            self.told_stops, self.told_at = self.told_stops + 1, time.monotonic()
             self.process.stop()
+
+    def _is_stuck(self) -> bool:
+        """Whether it was asked to end at once, and does not."""
+        return self.told_stops > 1 and time.monotonic() - self.told_at >= STUCK_SECONDS
 
 
 def main() -> int:

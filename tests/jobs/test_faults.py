@@ -133,6 +133,7 @@ def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_on
     for group, arrays in other_checkpoint.groups.items():
         for name, array in arrays.items():
             assert one_checkpoint.groups[group][name].tobytes() == array.tobytes(), f"{group} {name}"
+    assert set(steps_told(log)) == set(range(1, 10_001)), "what was told before a checkpoint is never lost"
     curve = place.store.metrics(wild, limit=10_000)
     assert [point.step for point in curve] == list(range(1, 10_001))
     assert [point.train_loss for point in curve] == [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from charrnn.jobs.status import Status
-from tests.jobs.trainings import Place, supervisor, workers_of
+from charrnn.network.model import load
+from tests.jobs.trainings import Place, supervisor, wait_for, workers_of
+from tests.s3 import S3
 
 
 @pytest.fixture
@@ -37,3 +41,105 @@ def test_a_queued_model_is_trained_to_its_end(place: Place) -> None:
     assert log[-1].text.startswith("finished at step 60")
     assert place.files(id) == {"corpus.txt", "corpus.ids", "checkpoint-1.safetensors", "model-1.safetensors"}
     assert workers_of(id) == set()
+
+
+def test_what_cannot_be_trained_fails_with_a_message(place: Place) -> None:
+    id = place.new_model(batch_size=60_000)
+    with supervisor(place.settings, until_idle=True) as process:
+        process.wait(timeout=90)
+    record = place.store.get(id)
+    assert (record.status, record.attempt, record.deaths) == (Status.FAILED, 1, 0)
+    assert record.error is not None
+    assert record.error.startswith("batch_size 60000 and seq_length 16 need a training part of")
+    assert place.log(id)[-1].text == f"failed: {record.error}"
+
+
+def test_a_missing_file_fails_the_model_with_a_message(place: Place) -> None:
+    id = place.new_model(max_steps=5)
+    (place.folder(id) / "corpus.ids").unlink()
+    with supervisor(place.settings, until_idle=True) as process:
+        process.wait(timeout=90)
+    record = place.store.get(id)
+    assert (record.status, record.attempt) == (Status.FAILED, 1)
+    assert "corpus.ids" in str(record.error)
+
+
+def test_a_stopped_model_goes_on_with_a_larger_budget_and_only_its_newest_files_stay(place: Place) -> None:
+    id = place.new_model(max_steps=1_000_000, log_every=1, save_every=20)
+    with supervisor(place.settings):
+        wait_for(lambda: place.store.get(id).step)
+        place.store.request_stop(id)
+        stopped = place.wait_for_status(id, Status.STOPPED)
+        assert place.model(id).record["step"] == stopped.step
+        options = {**stopped.options, "max_steps": stopped.step + 30}
+        place.store.enqueue(id, options=options)
+        record = place.wait_for_status(id, Status.COMPLETE)
+    assert (record.step, record.attempt, record.progress) == (stopped.step + 30, 2, 1)
+    assert place.model(id).finished
+    log = [line.text for line in place.log(id)]
+    begin = log.index(f"note: resumed at step {stopped.step:,}")
+    assert log[begin - 1].startswith(f"interrupted at step {stopped.step:,}")
+    assert log[begin + 1].startswith(f"going on at step {stopped.step:,}")
+    assert [point.step for point in place.store.metrics(id, limit=100_000)] == list(range(1, record.step + 1))
+    assert place.files(id) == {"corpus.txt", "corpus.ids", "checkpoint-2.safetensors", "model-2.safetensors"}
+
+
+def test_a_run_without_an_end_that_is_stopped_learns_for_a_moment_more_and_is_stopped(place: Place) -> None:
+    id = place.new_model(until_stopped=True)
+    with supervisor(place.settings):
+        wait_for(lambda: place.store.get(id).step)
+        place.store.request_stop(id)
+        record = place.wait_for_status(id, Status.STOPPED)
+    log = [line.text for line in place.log(id)]
+    assert any("stopping: the learning rate falls" in line for line in log)
+    assert log[-1].startswith(f"stopped at step {record.step:,}")
+
+
+def test_without_log_every_a_training_tells_little(place: Place) -> None:
+    id = place.new_model(minutes=0.05)
+    with supervisor(place.settings, until_idle=True) as process:
+        process.wait(timeout=90)
+    record, points = place.store.get(id), place.store.metrics(id)
+    assert record.status is Status.COMPLETE
+    learned = [point for point in points if point.train_loss is not None]
+    assert 3 <= len(learned) <= 8, "twice a second, for three seconds"
+    assert sum("speed" in line.text for line in place.log(id)) <= 3
+    assert any(point.validation_loss is not None for point in points)
+
+
+def test_a_fork_begins_with_its_parents_weights(place: Place) -> None:
+    parent = place.new_model("parent", max_steps=60)
+    with supervisor(place.settings, until_idle=True) as process:
+        process.wait(timeout=90)
+    original = place.model(parent)
+    child = place.new_model("child", max_steps=1, parent=parent, learning_rate=1e-9)
+    with supervisor(place.settings, until_idle=True) as process:
+        process.wait(timeout=90)
+    assert place.store.get(child).error is None
+    model = place.model(child)
+    assert model.record["parent"] == "parent.safetensors"
+    for name, array in original.weights.items():
+        np.testing.assert_allclose(model.weights[name], array, atol=1e-6)
+
+
+def test_training_with_files_in_s3_goes_on_from_there(tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    place = Place.in_folder(tmp_path, lease_seconds=5, storage_url=f"s3://{s3.bucket()}/some/where")
+    id = place.new_model(max_steps=1_000_000, log_every=1, save_every=50)
+    with supervisor(place.settings) as process:
+        wait_for(lambda: place.store.get(id).checkpoint)
+        process.terminate()
+        process.wait(timeout=15)
+    record = place.store.get(id)
+    assert (record.status, record.checkpoint) == (Status.QUEUED, f"models/{id}/checkpoint-1.safetensors")
+    with supervisor(place.settings):
+        wait_for(lambda: place.store.get(id).step > record.step)
+        place.store.request_stop(id)
+        stopped = place.wait_for_status(id, Status.STOPPED)
+    assert f"note: resumed at step {record.step:,}" in [line.text for line in place.log(id)]
+    assert stopped.model_file == f"models/{id}/model-2.safetensors"
+    assert load(place.storage.get(stopped.model_file, tmp_path)).record["step"] == stopped.step
+    assert not place.storage.exists(f"models/{id}/model-1.safetensors")
+    assert not place.storage.exists(f"models/{id}/checkpoint-1.safetensors")
+    assert list(Path(tempfile.gettempdir()).glob(f"*charrnn-models-{id}*")) == []

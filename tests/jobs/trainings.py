@@ -61,13 +61,19 @@ class Place:
         database.upgrade()
         return cls(chosen, Store(database), Storage(chosen.storage_url))
 
-    def new_model(self, name: str = "verse", *, verses: int = 400, queued: bool = True, **options: Any) -> str:
-        """The id of a new model that is to learn a text."""
-        record = self.store.create(name, options={**TINY, **options})
+    def new_model(
+        self, name: str = "verse", *, verses: int = 400, parent: str | None = None, **options: Any
+    ) -> str:  # fmt: skip
+        """The id of a new model that is queued to learn a text."""
+        record = self.store.create(name, options={**TINY, **options}, parent_id=parent)
+        vocabulary = None
         with self.storage.scratch(f"models/{record.id}") as folder:
+            if parent is not None:
+                self.storage.put(self.file(parent, "model_file"), model_key(record.id, "parent.safetensors"))
+                vocabulary = self.model(parent).vocabulary
             text = folder / "text"
             text.write_text("".join(f"{number} {VERSE}" for number in range(verses)), encoding="utf-8")
-            corpus = ingest(text, folder / "ids")
+            corpus = ingest(text, folder / "ids", vocabulary=vocabulary, extend=vocabulary is not None)
             facts = CorpusFacts(
                 name=f"{name}.txt", bytes=text.stat().st_size, characters=len(corpus), distinct=corpus.distinct,
                 vocabulary_size=len(corpus.vocabulary), sha256=corpus.source_sha256,
@@ -78,9 +84,7 @@ class Place:
             self.storage.put(text, facts.text_key, move=True)
             self.storage.put(folder / "ids", facts.ids_key, move=True)
         self.store.set_corpus(record.id, facts)
-        if queued:
-            self.store.enqueue(record.id)
-        return record.id
+        return self.store.enqueue(record.id).id
 
     def model(self, id: str) -> Model:
         """The model that a training has made so far."""
