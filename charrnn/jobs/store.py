@@ -127,11 +127,13 @@ class Store:
         """The model with other sampling options."""
         return self._change(id, None, {"sampling": dict(sampling)})
 
-    def set_corpus(self, id: str, facts: CorpusFacts, *, limit: int | None = None) -> ModelRecord:
+    def set_corpus(
+        self, id: str, facts: CorpusFacts, *, limit: int | None = None, instead_of: CorpusFacts | None = None
+    ) -> ModelRecord:
         """The model with a text, ready. Its bytes count against the owner's quota, those of a text before do no longer.
 
-        Raises InvalidTransition once the model has learned something, and QuotaExceeded if all texts of its owner
-        then had more than `limit` bytes.
+        Raises InvalidTransition once the model has learned something, or if its text is not `instead_of` any more, and
+        QuotaExceeded if all texts of its owner then had more than `limit` bytes.
         """
         values = {"status": Status.READY, "corpus": facts.to_json(), "corpus_bytes": facts.bytes}
 
@@ -139,6 +141,8 @@ class Store:
             before = listing.one(connection, id, lock=True)
             if before.checkpoint is not None or before.model_file is not None:
                 raise refusal("set_corpus", before.name, before.status)
+            if instead_of is not None and before.corpus != instead_of:
+                raise InvalidTransition(f"{before.name!r} was given another text meanwhile; try again")
             accounts.count_text(connection, before.owner, facts.bytes - before.corpus_bytes, limit)
             return _change(connection, id, "set_corpus", values)
 
