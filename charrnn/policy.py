@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from charrnn.choices import BUDGETS
 from charrnn.errors import QuotaExceeded
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
 
-BUDGETS = ("minutes", "max_steps", "max_epochs", "until_stopped")
 DEFAULT_MINUTES = 3.0  # what a training takes that has no budget
 
 

@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -22,7 +21,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from charrnn import child
+from charrnn import child, choices
+from charrnn.choices import NAME_LENGTH, checked_name
 from charrnn.errors import (
     AmbiguousName,
     CharRNNError,
@@ -40,7 +40,7 @@ from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, Page
 from charrnn.jobs.status import Status
 from charrnn.lines import printable
 from charrnn.loaded import LoadedModels
-from charrnn.policy import BUDGETS, Policy
+from charrnn.policy import Policy
 from charrnn.received import Source, receive, shown_name
 from charrnn.storage import model_key
 
@@ -56,13 +56,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CorpusFacts", "LogLine", "Metric", "ModelRecord", "Page", "Policy", "Sample", "Status", "Workspace"]
 
-NAME_LENGTH = 200  # characters
 PAGE_LIMIT = 200  # models
 ROWS_LIMIT = 10_000  # log lines, metrics or samples in one answer
 FOLLOW_EVERY = 0.5  # seconds between two looks at a log
 PARENT = "parent.safetensors"
 IMPORTED = "model-0.safetensors"  # before any attempt
-_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn whatever follows them in a list
 _MOVES = 5  # how often a model file may be replaced while it is looked for
 
 
@@ -75,6 +73,7 @@ class _Shared:
         self._lock = threading.Lock()
         self._store: Store | None = None
         self._storage: Storage | None = None
+        self.supervisor: subprocess.Popen[bytes] | None = None  # if one was started from here
 
     @property
     def store(self) -> Store:
@@ -176,7 +175,7 @@ class Workspace:
 
         Names need not be unique. Raises InvalidOptions, InvalidCorpus and QuotaExceeded; then there is no new model.
         """
-        wanted = self._options({}, options)
+        wanted = self._merged({}, options)
         record = self._store.create(checked_name(name), self.user or "", options=wanted)
         if source is None and sample is None:
             return record
@@ -264,6 +263,7 @@ class Workspace:
         record = self._own(id)
         if (source is None) == (sample is None):
             raise InvalidCorpus("give either a text or the name of a sample")
+        self._refuse_named_file(source)
         self._refuse_other_text(record)
         with self._storage.scratch(_folder(id)) as scratch:
             text = scratch / "corpus.txt"
@@ -285,6 +285,11 @@ class Workspace:
             limits.append(max(0, self._limits.max_text_bytes - used))
         return min(limits, default=None)
 
+    def _refuse_named_file(self, source: object) -> None:
+        """What a browser sends is never the name of a file on this machine. A Path is made by a program on purpose."""
+        if self.user is not None and isinstance(source, str):
+            raise NotAllowed("a file on this machine cannot be named here: give bytes or an open file")
+
     def _refuse_other_text(self, record: ModelRecord) -> None:
         """Early, before a long upload; the store is asked again when the text is there."""
         if record.active or record.checkpoint is not None or record.model_file is not None:
@@ -297,13 +302,14 @@ class Workspace:
     ) -> ModelRecord:
         """Make `text`, a file in a scratch folder of the model, its text. The file is moved."""
         ids, keys = text.with_name("corpus.ids"), _new_keys(record.id)
-        facts = self._ingest(record, self._parsed(record.options), text, ids, shown, keys, progress)
+        facts = self._ingest(record, choices.parsed(record.options), text, ids, shown, keys, progress)
         with self._removed_on_error(*keys):
             self._storage.put(text, facts.text_key, move=True)
             self._storage.put(ids, facts.ids_key, move=True)
+            former = self._store.get(record.id).corpus
             changed = self._store.set_corpus(record.id, facts, limit=self._limits.max_text_bytes)
-        if record.corpus is not None:
-            self._storage.delete(record.corpus.text_key, record.corpus.ids_key)
+        if former is not None:
+            self._storage.delete(former.text_key, former.ids_key)
         return changed
 
     def _ingest(
@@ -364,12 +370,12 @@ class Workspace:
     def _change_options(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
         if record.active:
             raise InvalidTransition(f"{record.name!r} is {record.status}: its options can change when it has stopped")
-        changed = self._options(record.options, options, spent=record.seconds / 60)
+        changed = self._merged(record.options, options, spent=record.seconds / 60)
         if record.checkpoint is not None:
-            _refuse_all_but_budget(record, changed)
-        elif record.corpus is not None and _other_characters(record.options, changed):
+            choices.refuse_all_but_budget(record.options, changed)
+        elif record.corpus is not None and choices.other_characters(record.options, changed):
             with self._other_ids(record, changed) as facts:
-                self._store.set_corpus(record.id, facts)
+                self._store.set_corpus(record.id, facts, instead_of=record.corpus)
         return self._store.set_options(record.id, changed)
 
     @contextlib.contextmanager
@@ -379,7 +385,7 @@ class Workspace:
         assert former is not None
         with self._storage.scratch(_folder(record.id)) as scratch, self._local(former.text_key) as text:
             ids, keys = scratch / "corpus.ids", (former.text_key, _new_keys(record.id)[1])
-            facts = self._ingest(record, self._parsed(options), text, ids, former.name, keys)
+            facts = self._ingest(record, choices.parsed(options), text, ids, former.name, keys)
             with self._removed_on_error(facts.ids_key):
                 self._storage.put(ids, facts.ids_key, move=True)
                 yield facts
@@ -388,23 +394,13 @@ class Workspace:
     def set_sampling(self, id: str, **sampling: Any) -> ModelRecord:
         """Change the sampling options that this model writes with when none are given. Raises InvalidOptions."""
         record = self._own(id)
-        return self._store.set_sampling(id, _merged_sampling(record.sampling, sampling))
+        return self._store.set_sampling(id, choices.merged_sampling(record.sampling, sampling))
 
-    def _options(self, stored: Mapping[str, Any], given: Mapping[str, Any], spent: float = 0.0) -> dict[str, Any]:
-        """The options as they are stored: what was given, under its own names."""
-        from charrnn.network.options import ALIASES
-
-        new = self._parsed(given).model_dump(exclude_unset=True)
-        cleared = {ALIASES.get(name, name) for name in given} | set(BUDGETS if new.keys() & set(BUDGETS) else ())
-        kept = {name: value for name, value in stored.items() if name not in cleared}
-        merged = self._parsed({**kept, **new}).model_dump(exclude_unset=True)
-        self._limits.within_budget(merged, spent)
-        return merged
-
-    def _parsed(self, options: Mapping[str, Any]) -> TrainingOptions:
-        from charrnn.network.options import TrainingOptions
-
-        return TrainingOptions.parse(options, files=self.user is None)
+    def _merged(self, stored: Mapping[str, Any], given: Mapping[str, Any], spent: float = 0.0) -> dict[str, Any]:
+        """Both, if the policy allows it. `spent`: minutes of training before."""
+        options = choices.merged(stored, given, files=self.user is None)
+        self._limits.within_budget(options, spent)
+        return options
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -444,7 +440,7 @@ class Workspace:
         more = {name: value for name, value in given.items() if value is not None}
         if not more:
             raise InvalidOptions("say how much more: minutes, max_steps or max_epochs")
-        self._parsed(more)
+        choices.parsed(more)
         if record.active:
             raise InvalidTransition(f"{record.name!r} is {record.status}: stop it first")
         self._refuse_without_text(record, "continued")
@@ -452,7 +448,7 @@ class Workspace:
             raise InvalidTransition(f"{record.name!r} has not learned anything yet: start it")
         done = {"minutes": record.seconds / 60, "max_steps": record.step, "max_epochs": record.epoch or 0.0}
         total = {name: done[name] + value for name, value in more.items()}
-        return self._enqueue(record, self._options(record.options, total, spent=record.seconds / 60))
+        return self._enqueue(record, self._merged(record.options, total, spent=record.seconds / 60))
 
     def start_over(self, id: str, **options: Any) -> ModelRecord:
         """Forget what a model has learned and queue it anew, with its text. The log stays.
@@ -463,9 +459,9 @@ class Workspace:
         if record.active:
             raise InvalidTransition(f"{record.name!r} is {record.status}: stop it first")
         self._refuse_without_text(record, "started over")
-        wanted = self._limits.within_budget(self._options(record.options, options))
+        wanted = self._limits.within_budget(self._merged(record.options, options))
         corpus: AbstractContextManager[CorpusFacts | None] = contextlib.nullcontext()
-        if _other_characters(record.options, wanted):
+        if choices.other_characters(record.options, wanted):
             corpus = self._other_ids(record, wanted)
         with corpus as facts:
             started = self._store.start_over(id, options=wanted, corpus=facts, max_queued=self._limits.max_queued)
@@ -489,9 +485,8 @@ class Workspace:
         nothing to begin with, InvalidCorpus, InvalidOptions and QuotaExceeded; then there is no new model.
         """
         parent, model = self.get(id), self.model(id)
-        kept = {option: value for option, value in parent.options.items() if option not in BUDGETS}
-        wanted = self._options(kept, options)
-        _refuse_other_network(model, wanted)
+        wanted = self._merged(choices.without_budget(parent.options), options)
+        choices.refuse_other_network(model.options, wanted)
         new_name = checked_name(f"{parent.name[: NAME_LENGTH - 7]} (fork)" if name is None else name)
         child = self._store.create(
             new_name, self.user or "", options=wanted, sampling=parent.sampling, parent_id=parent.id
@@ -562,7 +557,7 @@ class Workspace:
         folder = self.settings.data_folder / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "supervise.log").open("ab") as log:
-            subprocess.Popen(
+            self._shared.supervisor = subprocess.Popen(
                 child.python("charrnn", "supervise", "--until-idle"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=folder, env=child.environment(**self.settings.environment()), start_new_session=True,
             )  # fmt: skip
@@ -626,7 +621,7 @@ class Workspace:
         """A model and the options to write with it: those given, else those set for it. Counts as a generation."""
         from charrnn.network.sampling import SamplingOptions
 
-        options = SamplingOptions.from_dict(_merged_sampling(self.get(id).sampling, sampling))
+        options = SamplingOptions.from_dict(choices.merged_sampling(self.get(id).sampling, sampling))
         self._count_generation()
         return self.model(id), options
 
@@ -642,6 +637,7 @@ class Workspace:
 
     def evaluate(self, id: str, source: Source) -> Evaluation:
         """How well the model predicts a text. Raises InvalidCorpus, InvalidModel and QuotaExceeded."""
+        self._refuse_named_file(source)
         self._count_generation()
         model = self.model(id)
         with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
@@ -664,6 +660,7 @@ class Workspace:
 
         Raises InvalidModel while it has learned nothing, and WouldOverwrite unless `force` is given; OSError.
         """
+        self._refuse_named_file(target)
         if isinstance(target, str | PathLike):
             if Path(target).exists() and not force:
                 raise WouldOverwrite(f"{target} exists; force replaces it, or choose another name")
@@ -680,6 +677,7 @@ class Workspace:
 
         Raises InvalidModel for anything else, QuotaExceeded, and InvalidOptions for a name that cannot be.
         """
+        self._refuse_named_file(source)
         shown = printable(shown_name(source, "model"))
         new_name = checked_name(Path(shown).stem[:NAME_LENGTH] if name is None else name)
         with self._storage.scratch("models") as scratch:
@@ -703,26 +701,6 @@ class Workspace:
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 self.delete(record.id)
             raise
-
-
-def checked_name(name: str) -> str:
-    """A model's name without spaces around it. Raises InvalidOptions for one that no list could show."""
-    problem = None
-    shown = name.strip() if isinstance(name, str) else ""
-    if not shown:
-        problem = "a model needs one"
-    elif len(shown) > NAME_LENGTH:
-        problem = f"must have at most {NAME_LENGTH} characters, not {len(shown)}"
-    elif odd := next((character for character in shown if _steers(character)), None):
-        problem = f"holds U+{ord(odd):04X}, which cannot be shown"
-    if problem:
-        raise InvalidOptions(f"name: {problem}", {"name": problem})
-    return shown
-
-
-def _steers(character: str) -> bool:
-    """Whether it is no character to see: a control, half of a pair, an end of line, an order to write backwards."""
-    return unicodedata.category(character) in ("Cc", "Cs", "Cn", "Zl", "Zp") or character in _DIRECTIONS
 
 
 def _folder(id: str) -> str:
@@ -759,44 +737,6 @@ def _without_path(error: CharRNNError, path: Path, shown: str) -> CharRNNError:
     if isinstance(error, InvalidOptions):
         return InvalidOptions(message, {name: text.replace(str(path), shown) for name, text in error.fields.items()})
     return type(error)(message)
-
-
-def _other_characters(options: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-    """Whether these options tell other characters apart than those."""
-    return any(options.get(name) != others.get(name) for name in ("max_vocab", "whitelist"))
-
-
-def _refuse_all_but_budget(record: ModelRecord, options: Mapping[str, Any]) -> None:
-    names = record.options.keys() | options.keys()
-    changed = sorted(name for name in names - set(BUDGETS) if record.options.get(name) != options.get(name))
-    if changed:
-        problem = "cannot change once training has begun"
-        raise InvalidOptions(
-            f"{', '.join(changed)} {problem}; start over, or fork {record.name!r}", dict.fromkeys(changed, problem)
-        )
-
-
-def _refuse_other_network(parent: Model, options: Mapping[str, Any]) -> None:
-    """Early; the training would refuse it too."""
-    sizes = ("cell", "rnn_size", "num_layers", "embedding_size")
-    fields = {
-        name: f"is {parent.options[name]} in the parent, whose network a fork keeps"
-        for name in sizes
-        if options.get(name) not in (None, parent.options[name])
-    }
-    if fields:
-        raise InvalidOptions("; ".join(f"{name} {problem}" for name, problem in fields.items()), fields)
-
-
-def _merged_sampling(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, under their own names, what is given first. None puts an option back. Raises InvalidOptions."""
-    from charrnn.network.sampling import SAMPLING_ALIASES, SamplingOptions
-
-    new = {name: value for name, value in given.items() if value is not None}
-    checked = SamplingOptions.from_dict(new)
-    cleared = {SAMPLING_ALIASES.get(name, name) for name in given}
-    kept = {name: value for name, value in stored.items() if name not in cleared}
-    return kept | {name: getattr(checked, name) for name in (SAMPLING_ALIASES.get(name, name) for name in new)}
 
 
 def _figures(model: Model) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_a_server_whose_tables_are_missing_is_told_of_at_first_use(mariadb: str,
 
 
 @pytest.mark.parametrize(
-    "name", ["poems", "🙂🏳️‍🌈 emoji", "界" * 200, "ﷺ" * 200, "50 % of %s \\ it's", "שלום עולם", "poems "]
+    "name", ["poems", "🙂🏳️‍🌈 emoji", "🫩", "界" * 200, "ﷺ" * 200, "50 % of %s \\ it's", "שלום עולם", "poems "]
 )
 def test_a_model_can_have_any_name_that_can_be_shown(workspace: Workspace, name: str) -> None:
     id = workspace.create(name).id
@@ -460,10 +460,31 @@ def test_other_characters_to_tell_apart_give_the_text_other_ids(workspace: Works
     assert stored(workspace) == {after.corpus.text_key, after.corpus.ids_key}
 
 
+def test_options_do_not_bring_back_a_text_that_was_replaced_meanwhile(
+    here: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = here.create("poems", TEXT).id
+    ingest = here._ingest
+
+    def slowly(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        facts = ingest(*arguments)
+        here.attach(id, OTHER)
+        return facts
+
+    monkeypatch.setattr(here, "_ingest", slowly)
+    with pytest.raises(InvalidTransition, match="given another text meanwhile; try again"):
+        here.set_options(id, whitelist="the cat")
+    model = here.get(id)
+    assert model.corpus is not None
+    assert (model.corpus_bytes, model.options) == (len(OTHER), {})
+    assert stored(here) == {model.corpus.text_key, model.corpus.ids_key}
+
+
 def test_once_training_has_begun_only_the_budget_may_change(workspace: Workspace, model_file: Path) -> None:
     model = trained(workspace, model_file, minutes=2)
     assert workspace.set_options(model.id, minutes=9).options == {"minutes": 9.0}
-    with pytest.raises(InvalidOptions, match=r"rnn_size, seed cannot change .* start over, or fork 'poems'") as refused:
+    with pytest.raises(InvalidOptions, match=r"rnn_size, seed cannot change .* start it over, or fork it") as refused:
         workspace.set_options(model.id, rnn_size=64, seed=2, minutes=10)
     assert set(refused.value.fields) == {"rnn_size", "seed"}
     with pytest.raises(InvalidTransition, match="keeps its text; a fork"):
@@ -884,6 +905,36 @@ def test_where_people_see_only_their_own_models_others_are_not_there(settings: S
         assert [model.id for model in somebody.list().models] == [id]
         assert somebody.find("poems").id == id
     assert workspace.as_user("root").delete(id).owner == "ada"
+
+
+def test_names_of_people_that_look_alike_are_those_of_different_people(settings: Settings) -> None:
+    workspace = Workspace(settings=settings, policy=Policy(privacy="own", max_text_bytes=len(TEXT)))
+    people = ["ada", "Ada", "ada ", "àda", "ａda", "ada\0"]
+    for person in people:
+        workspace.as_user(person).create("poems", TEXT)
+    for person in people:
+        assert [model.owner for model in workspace.as_user(person).list().models] == [person]
+        assert workspace.as_user(person).find("poems").owner == person
+        with pytest.raises(QuotaExceeded):
+            workspace.as_user(person).create("more", b"abc")
+
+
+def test_a_user_does_not_name_files_of_the_server(here: Workspace, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_bytes(TEXT)
+    ada = here.as_user("ada")
+    model, secret = ada.import_model(model_file.read_bytes(), "poems"), str(tmp_path / "secret.txt")
+    asks: list[Callable[[], Any]] = [
+        lambda: ada.create("secret", secret),
+        lambda: ada.fork(model.id, "secret", secret),
+        lambda: ada.evaluate(model.id, secret),
+        lambda: ada.import_model(str(model_file), "secret"),
+        lambda: ada.export(model.id, str(tmp_path / "out.safetensors")),
+    ]
+    for ask in asks:
+        with pytest.raises(NotAllowed, match="a file on this machine cannot be named here"):
+            ask()
+    assert [found.name for found in here.list().models] == ["poems"]
+    assert ada.create("uploaded", tmp_path / "secret.txt").status == Status.READY, "a program may name a path"
 
 
 @everywhere
