@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.models import Name, SampleText, Text, show_text, shown, source
+from charrnn.cli.models import Name, SampleText, Text, show_text, source
 from charrnn.cli.spelling import with_options
 from charrnn.cli.train import training_options
 from charrnn.cli.trainings import show_queued
@@ -30,7 +30,7 @@ def new(
     from charrnn.workspace import Workspace
 
     model = Workspace().create(name, source(file), sample=sample, **given(options))
-    print(f"{shown(model)} has the id {model.id}")
+    print(f"{model.name} has the id {model.id}")
     show_text(model)
 
 
@@ -66,7 +66,7 @@ def fork(
 
     workspace = Workspace()
     model = workspace.fork(workspace.find(name).id, called, source(file), sample=sample, **given(options))
-    print(f"{shown(model)} has the id {model.id}")
+    print(f"{model.name} has the id {model.id}")
     show_text(model)
 
 

@@ -47,7 +47,7 @@ def rename(name: Name, new_name: Annotated[str, typer.Argument(help="What to cal
     from charrnn.workspace import Workspace
 
     workspace = Workspace()
-    print(f"it is called {shown(workspace.rename(workspace.find(name).id, new_name))} now")
+    print(f"it is called {workspace.rename(workspace.find(name).id, new_name).name} now")
 
 
 def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
@@ -58,10 +58,10 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do
     model = workspace.find(name)
     if not yes:
         if not sys.stdin.isatty():
-            raise typer.BadParameter(f"{shown(model)} would be gone for good: say so with --yes", param_hint="--yes")
-        typer.confirm(f"Delete {shown(model)} ({model.status}, {model.step:,} steps) for good?", abort=True)
+            raise typer.BadParameter(f"{model.name} would be gone for good: say so with --yes", param_hint="--yes")
+        typer.confirm(f"Delete {model.name} ({model.status}, {model.step:,} steps) for good?", abort=True)
     workspace.delete(model.id)
-    print(f"{shown(model)} is deleted")
+    print(f"{model.name} is deleted")
 
 
 def export(
@@ -87,17 +87,12 @@ def import_(
     from charrnn.workspace import Workspace
 
     model = Workspace().import_model(file, called)
-    print(f"{shown(model)} has the id {model.id}; write with it: {command('sample', model.name)}")
+    print(f"{model.name} has the id {model.id}; write with it: {command('sample', model.name)}")
 
 
 def source(file: str | None) -> str | BinaryIO | None:
     """What a file on the command line stands for."""
     return sys.stdin.buffer if file == "-" else file
-
-
-def shown(model: ModelRecord) -> str:
-    """Its name, as a terminal may show it."""
-    return printable(model.name)
 
 
 def show_text(model: ModelRecord) -> None:

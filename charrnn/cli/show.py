@@ -14,7 +14,7 @@ import typer
 
 from charrnn.cli import fail
 from charrnn.cli.inspect import table
-from charrnn.cli.models import Name, shown
+from charrnn.cli.models import Name
 from charrnn.cli.quick import QuickCommand
 from charrnn.cli.spelling import command
 from charrnn.lines import duration, one_line, printable
@@ -96,8 +96,8 @@ def logs(
     if follow:
         model = workspace.get(model.id)
         if model.status == "failed":
-            raise typer.Exit(fail(f"{shown(model)} failed: {(model.error or '')[-ERROR_SHOWN:]}"))
-        print(f"{shown(model)} is {model.status}", file=sys.stderr)
+            raise typer.Exit(fail(f"{model.name} failed: {(model.error or '')[-ERROR_SHOWN:]}"))
+        print(f"{model.name} is {model.status}", file=sys.stderr)
 
 
 def print_json(data: Any) -> None:
@@ -120,7 +120,7 @@ def row(model: ModelRecord) -> tuple[str, ...]:
         f"{model.progress:.0%}" if trained and model.progress is not None and model.status != "queued" else "",
         f"{best:.4f}" if best is not None else "",
         duration(model.seconds_left) if model.status == "running" and model.seconds_left is not None else "",
-        shown(model),
+        model.name,
     )
 
 
@@ -155,7 +155,7 @@ def print_rich_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def description(workspace: Workspace, model: ModelRecord) -> Iterable[str]:
-    yield from table(shown(model), model_rows(workspace, model))
+    yield from table(model.name, model_rows(workspace, model))
     if model.error is not None:
         yield from ("error", *("  " + printable(line) for line in model.error.splitlines()), "")
     if model.corpus is not None:

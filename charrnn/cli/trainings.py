@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.models import Name, shown
+from charrnn.cli.models import Name
 from charrnn.cli.quick import QuickCommand
 from charrnn.cli.spelling import command
 
@@ -29,11 +29,11 @@ def stop(name: Name) -> None:
     model = workspace.find(name)
     after = workspace.stop(model.id)
     if after.active:
-        print(f"{shown(after)} saves what it has learned and stops: {command('logs', '-f', after.name)}")
+        print(f"{after.name} saves what it has learned and stops: {command('logs', '-f', after.name)}")
     elif model.active:
-        print(f"{shown(after)} is out of the queue; put it back: {command('start', after.name)}")
+        print(f"{after.name} is out of the queue; put it back: {command('start', after.name)}")
     else:
-        print(f"{shown(after)} is not being trained: it is {after.status}")
+        print(f"{after.name} is not being trained: it is {after.status}")
 
 
 def continue_(
@@ -56,7 +56,7 @@ def continue_(
 def show_queued(workspace: Workspace, model: ModelRecord) -> None:
     """Where the training stands now, how to follow it, and that somebody is there to do it."""
     place = workspace.place_in_queue(model.id)
-    print(f"{shown(model)} is {model.status}" + (f", number {place} in the queue" if place else ""))
+    print(f"{model.name} is {model.status}" + (f", number {place} in the queue" if place else ""))
     if not workspace.ensure_supervised():
         note = f"nobody trains what is queued in this database: run {command('supervise')} where it shall be trained"
         print(f"note: {note}", file=sys.stderr)
