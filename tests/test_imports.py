@@ -20,8 +20,15 @@ MAY_IMPORT = {
     "charrnn.text": {"charrnn.text"},
     "charrnn.network": {"charrnn.network", "charrnn.text"},
     "charrnn.training": {"charrnn.training", "charrnn.network", "charrnn.text"},
+    "charrnn.storage": set(),
+    "charrnn.jobs": {"charrnn.jobs", "charrnn.storage", "charrnn.training", "charrnn.network"},
 }
-EVERYBODY = {"charrnn", "charrnn.errors", "charrnn.events", "charrnn.files", "charrnn.processor"}
+EVERYBODY = {
+    *("charrnn", "charrnn.errors", "charrnn.events", "charrnn.lines"),
+    *("charrnn.child", "charrnn.choices", "charrnn.config", "charrnn.files", "charrnn.processor"),
+}
+# the supervisor and what runs in a worker: the manager of the database knows neither
+WORKERS = {"charrnn.jobs.worker", "charrnn.jobs.attempt", "charrnn.jobs.courier", "charrnn.jobs.supervisor"}
 
 
 def run_python(code: str) -> str:
@@ -53,7 +60,10 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def test_importing_charrnn_loads_nothing_heavy() -> None:
-    heavy = ("tensorflow", "keras", "numpy", "pydantic", "rich", "typer", "safetensors", "IPython")
+    heavy = (
+        *("tensorflow", "keras", "numpy", "pydantic", "rich", "typer", "safetensors", "IPython"),
+        *("sqlalchemy", "alembic", "fsspec", "pymysql"),
+    )
     loaded = run_python(f"import sys, charrnn; print([name for name in {heavy} if name in sys.modules])")
     assert loaded == "[]"
 
@@ -103,6 +113,30 @@ def test_parts_import_neither_front_ends_nor_parts_that_they_should_not_know() -
             if ".".join(target.split(".")[:2]) not in MAY_IMPORT[part]:
                 wrong.append(f"{name} imports {target}")
     assert wrong == []
+
+
+def test_the_manager_of_the_database_knows_neither_files_nor_whoever_trains() -> None:
+    wrong = [
+        f"{name} imports {target}"
+        for name, tree in modules()
+        if name.startswith("charrnn.jobs") and name not in WORKERS
+        for target in imported(tree)
+        if target in WORKERS or target.startswith(("charrnn.storage", "charrnn.training"))
+    ]
+    assert wrong == []
+
+
+def test_alembic_is_loaded_only_to_migrate() -> None:
+    code = (
+        "import sys, tempfile, charrnn\n"
+        "folder = tempfile.mkdtemp()\n"
+        "charrnn.Workspace(data_folder=folder).list()\n"
+        "print('alembic' in sys.modules)\n"
+        "del sys.modules['alembic']\n"
+        "charrnn.Workspace(data_folder=folder).list()\n"
+        "print('alembic' in sys.modules, 'tensorflow' in sys.modules)"
+    )
+    assert run_python(code).splitlines() == ["True", "False False"]
 
 
 def test_front_ends_reach_training_only_through_its_process() -> None:
