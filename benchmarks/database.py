@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -162,5 +161,4 @@ def percentile(times: list[float], percent: float) -> float:
 
 
 if __name__ == "__main__":
-    os.nice(10)
     main()

@@ -10,6 +10,7 @@ sorted by age could do both: the one would sort all that fit, the other read all
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -75,9 +76,11 @@ def page(
     """The newest models that fit and are older than `after`."""
     search = _Search(connection, owner, status, prefix)
     if search.conditions:
-        counted = search.stretches(COUNTED + 1)
-        candidates = counted[: limit + 1] if after is None else search.stretches(limit + 1, after)
-        ids, total = search.ids(candidates, after, limit + 1), len(counted)
+        found = search.stretches(COUNTED + 1)
+        total = sum(found.values())
+        if after is not None:
+            found = search.stretches(limit + 1, after)
+        ids = search.ids(found, after, limit + 1)
     else:
         ids = list(connection.scalars(_newest(after, limit + 1)))
         total = count(connection, select(Model.id).limit(COUNTED + 1))
@@ -109,23 +112,26 @@ class _Search:
             after_all = key[:-1] + bytes([key[-1] + 1])  # UTF-8 has no byte 255
             self.conditions += [Model.name_key >= key, Model.name_key < after_all]
 
-    def stretches(self, limit: int, after: str | None = None) -> list[int]:
-        """The stretch of each of the newest `limit` models that fit and are older than `after`, the newest first."""
+    def stretches(self, limit: int, after: str | None = None) -> dict[int, int]:
+        """How the newest `limit` models that fit and are older than `after` spread over stretches, the newest first."""
         older = [] if after is None else [Model.id < after]
-        found: list[int] = []
+        found: dict[int, int] = {}
         top = self._newest_stretch(after)
-        while top >= 0 and len(found) < limit:
+        while top >= 0 and (missing := limit - sum(found.values())) > 0:
             some = range(top, max(top - _STRETCHES, -1), -1)
             query = self._hinted(select(Model.stretch)).where(Model.stretch.in_(some), *self.conditions, *older)
-            query = query.order_by(Model.stretch.desc()).limit(limit - len(found))
-            found += self.connection.scalars(query)
+            each = query.order_by(Model.stretch.desc()).limit(missing).subquery().c.stretch
+            counts = select(each, func.count()).group_by(each).order_by(each.desc())
+            found.update((stretch, models) for stretch, models in self.connection.execute(counts))
             top -= _STRETCHES
         return found
 
-    def ids(self, stretches: list[int], after: str | None, limit: int) -> list[str]:
-        """The ids of the newest `limit` models that fit and are older than `after`, in some stretches."""
-        query = self._hinted(_newest(after, limit)).where(Model.stretch.in_(sorted(set(stretches))), *self.conditions)
-        return list(self.connection.scalars(query)) if stretches else []
+    def ids(self, stretches: dict[int, int], after: str | None, limit: int) -> list[str]:
+        """The ids of the newest `limit` models that fit and are older than `after`, given the stretches they are in."""
+        newer = itertools.accumulate(stretches.values(), initial=0)  # how many are in newer stretches than each
+        some = [stretch for stretch, models in zip(stretches, newer, strict=False) if models < limit]
+        query = self._hinted(_newest(after, limit)).where(Model.stretch.in_(some), *self.conditions)
+        return list(self.connection.scalars(query)) if some else []
 
     def records(self, ids: list[str]) -> list[ModelRecord]:
         return fitting(self.connection, Model.id.in_(ids)) if ids else []
