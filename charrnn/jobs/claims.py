@@ -40,10 +40,9 @@ def deliver(connection: Connection, claim: Claim, delivery: Delivery, values: Ma
     """Store a delivery, once or again, with other values of its model. False: the claim does not hold any more."""
     fields = delivered(delivery.fields)
     progress = {"deaths": 0} if delivery.metrics or "progress" in fields else {}
-    if not change_model(
-        connection, fence(claim), {**fields, **progress, **values}
-    ):  # this locks the model for the rest
+    if not change_model(connection, fence(claim), {**fields, **progress, **values}):
         return False
+    # from here on the model is locked: nobody else writes to its log
     id, moment = claim.model_id, now(connection)
     lines = [
         {"model_id": id, "position": position, "created_at": moment, "chunk": storable(text)}
