@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
 import shutil
 import subprocess
@@ -542,7 +543,10 @@ class Workspace:
 
     def supervised(self) -> bool:
         """Whether somebody is there to train what is queued."""
-        return bool(self._store.supervisors(within_seconds=max(5.0, self.settings.lease_seconds)))
+        heard_of = self._store.supervisors(within_seconds=max(5.0, self.settings.lease_seconds))
+        if self._store.database.embedded:  # and so on this machine, where one that was killed need not be waited for
+            return any(_runs(supervisor.pid) for supervisor in heard_of)
+        return bool(heard_of)
 
     def ensure_supervised(self) -> bool:
         """As `supervised`; with an embedded database a supervisor is started if there is none.
@@ -757,6 +761,16 @@ def _figures(model: Model) -> dict[str, Any]:
 
 def _with_prompt(prompt: str | None, sampling: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sampling) if prompt is None else {"prompt": prompt, **sampling}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def _rows(limit: int) -> int:

@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import charrnn
+from charrnn.cli import COMMANDS
 from charrnn.network.model import Model
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.workspace import Workspace
@@ -27,12 +28,17 @@ TINY = ("--rnn-size", "8", "--batch-size", "4", "--seq-length", "16")
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The workspace of the commands: a data folder of the test's own."""
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """The workspace of the commands: a data folder of the test's own, where nothing is left at work."""
     for name in ("CHARRNN_DATABASE_URL", "CHARRNN_STORAGE_URL", "MYSQL_DATABASE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CHARRNN_DATA_FOLDER", str(tmp_path / "data"))
-    return Workspace()
+    workspace = Workspace()
+    yield workspace
+    for model in [model for model in workspace.list().models if model.active] * 2:
+        workspace.stop(model.id)
+    wait_for_supervisors(tmp_path / "data")
+    workspace.close()
 
 
 @pytest.fixture
@@ -59,6 +65,13 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
 # -- what needs no training ---------------------------------------------------------------------------------------
 
 
+def test_help_names_every_command_as_it_is_typed() -> None:
+    lines = output("--help").splitlines()
+    for command in COMMANDS:
+        assert any(line.startswith(f"│ {command} ") for line in lines), command
+        assert f"Usage: charrnn {command} " in output(command, "--help")
+
+
 def test_a_model_is_made_shown_renamed_and_deleted_by_its_name(workspace: Workspace, text: Path) -> None:
     assert "there is none yet: charrnn new NAME FILE" in output("list")
     made = output("new", "poems 🙂", text, "--minutes", "2", "--rnn_size=8")
@@ -70,6 +83,8 @@ def test_a_model_is_made_shown_renamed_and_deleted_by_its_name(workspace: Worksp
     shown = output("show", "poems 🙂")
     for part in ("poems 🙂", id, "ready", "poems.txt", "The kettle hums", "rnn_size  8", "minutes   2", "note: Short:"):
         assert part in shown
+    said = run("logs", "poems 🙂")
+    assert (said.stdout, said.stderr) == ("", "poems 🙂 is ready\n")
     assert output("rename", id, "verse") == "it is called verse now\n"
     assert "say so with --yes" in error("delete", "verse", code=2)
     assert output("delete", "verse", "--yes") == "verse is deleted\n"
@@ -243,13 +258,12 @@ def test_a_training_goes_on_in_the_background_and_is_followed_continued_and_fork
     assert "finished at step 25" in output("logs", "-f", "poems")
     assert "what it wrote at step 25" in output("show", "poems")
     assert "train it: charrnn start 'more poems'" in output("fork", "poems", "--name", "more poems")
-    wait_for_supervisors(workspace.settings.data_folder)
 
 
 def test_ctrl_c_while_a_log_is_followed_leaves_the_training_alone_and_stop_ends_it(
     workspace: Workspace, text: Path
 ) -> None:
-    output("new", "poems", text, *TINY)
+    output("new", "poems", text, *TINY, "--learning-rate", "0.000001")  # so that it never knows the text by heart
     output("start", "poems", "--until-stopped")
     with subprocess.Popen(
         words("logs", "-f", "poems"), env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -267,7 +281,6 @@ def test_ctrl_c_while_a_log_is_followed_leaves_the_training_alone_and_stop_ends_
     output("stop", "poems")
     assert run("logs", "-f", "poems").stderr in ("poems is stopped\n", "poems is complete\n")
     assert isinstance(workspace.model(id), charrnn.Model)
-    wait_for_supervisors(workspace.settings.data_folder)
 
 
 def test_a_training_that_fails_says_why(workspace: Workspace, text: Path) -> None:
@@ -278,4 +291,3 @@ def test_a_training_that_fails_says_why(workspace: Workspace, text: Path) -> Non
     assert followed.stderr.startswith("error: poems failed: ")
     assert "batch_size" in followed.stderr
     assert "batch_size" in output("show", "poems")
-    wait_for_supervisors(workspace.settings.data_folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -683,6 +684,22 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < give_up, f"not in {seconds} s: {condition}"
         time.sleep(0.02)
+
+
+def test_models_are_supervised_as_long_as_a_supervisor_lives(workspace: Workspace) -> None:
+    assert not workspace.supervised()
+    store = workspace._store
+    store.supervisor_alive("one", "somewhere", os.getpid(), 1)
+    assert workspace.supervised()
+    store.supervisor_gone("one")
+    assert not workspace.supervised()
+
+
+def test_a_supervisor_of_this_machine_that_was_killed_is_not_waited_for(here: Workspace) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    here._store.supervisor_alive("one", "this machine", killed.pid, 1)
+    assert not here.supervised()
 
 
 # -- writing ------------------------------------------------------------------------------------------------------

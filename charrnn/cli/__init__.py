@@ -20,11 +20,13 @@ from charrnn.cli.quick import QuickGroup
 from charrnn.errors import CharRNNError, InvalidOptions
 
 # where each command is: a module, and the name of its typer app there unless it is `app`
-COMMANDS = {
+ON_FILES = {
     "train": "charrnn.cli.train",
     "sample": "charrnn.cli.sample",
     "evaluate": "charrnn.cli.evaluate",
     "inspect": "charrnn.cli.inspect",
+}
+ON_THE_WORKSPACE = {
     "new": "charrnn.cli.begin:new_app",
     "upload": "charrnn.cli.models:upload_app",
     "start": "charrnn.cli.begin:start_app",
@@ -41,6 +43,8 @@ COMMANDS = {
     "supervise": "charrnn.cli.supervise",
     "db": "charrnn.cli.database",
 }
+COMMANDS = ON_FILES | ON_THE_WORKSPACE
+PANELS = {"Files": ON_FILES, "Workspace: models by name, trained in the background": ON_THE_WORKSPACE}
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
 
 
@@ -52,7 +56,12 @@ class Commands(QuickGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         module, _, name = COMMANDS.get(cmd_name, "").partition(":")
-        return get_command(getattr(import_module(module), name or "app")) if module else None
+        if not module:
+            return None
+        command: Any = get_command(getattr(import_module(module), name or "app"))
+        command.name = cmd_name
+        command.rich_help_panel = next(panel for panel, commands in PANELS.items() if cmd_name in commands)
+        return command
 
 
 app = typer.Typer(

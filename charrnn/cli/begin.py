@@ -23,7 +23,9 @@ def new(
     sample: SampleText = None,
     **options: Any,
 ) -> None:
-    """Make a model in the workspace, where it is trained in the background. Nothing is trained yet. Example:
+    """Make a model, to be trained in the background once it is started.
+
+    Example:
 
     charrnn new poems poems.txt --minutes 3
     """
@@ -39,7 +41,9 @@ def start(
     over: Annotated[bool, typer.Option("--over", help="Forget what it has learned, and begin anew.")] = False,
     **options: Any,
 ) -> None:
-    """Train a model in the background, or go on where it stopped. It goes on when this terminal is closed.
+    """Train a model in the background, or go on where it stopped.
+
+    It goes on when this terminal is closed. Example:
 
     charrnn start poems --minutes 10
     """
@@ -59,6 +63,8 @@ def fork(
     **options: Any,
 ) -> None:
     """Make a new model that begins with what this one has learned, for another text or for the same.
+
+    Example:
 
     charrnn fork poems more-poems.txt --name "more poems"
     """

@@ -17,6 +17,7 @@ from charrnn.cli.inspect import table
 from charrnn.cli.models import Name
 from charrnn.cli.quick import QuickCommand
 from charrnn.cli.spelling import command
+from charrnn.cli.trainings import note_unsupervised
 from charrnn.lines import duration, one_line, printable
 
 if TYPE_CHECKING:
@@ -89,13 +90,15 @@ def logs(
 
     workspace = Workspace()
     model = workspace.find(name)
-    if follow and not workspace.supervised() and model.active:
-        print(f"note: nobody trains what is queued here: {command('supervise')}", file=sys.stderr)
+    if follow and model.active:
+        note_unsupervised(workspace)
+    nothing = True
     for line in workspace.log_lines(model.id, last=lines, follow=follow):
-        print(printable(line.text), flush=True)
-    if follow:
+        print(printable(line.text), flush=follow)
+        nothing = False
+    if follow or nothing:
         model = workspace.get(model.id)
-        if model.status == "failed":
+        if follow and model.status == "failed":
             raise typer.Exit(fail(f"{model.name} failed: {(model.error or '')[-ERROR_SHOWN:]}"))
         print(f"{model.name} is {model.status}", file=sys.stderr)
 

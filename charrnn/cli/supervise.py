@@ -15,8 +15,9 @@ app = typer.Typer(add_completion=False)
 def supervise(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing is queued or running.")] = False,
 ) -> None:
-    """Train the models that are queued, on this machine, until Ctrl-C or SIGTERM: these save, and what is not done
-    goes back to the queue.
+    """Train what is queued, on this machine, until Ctrl-C or SIGTERM.
+
+    Then what is trained is saved, and goes back to the queue for another supervisor, or this one later.
 
     CHARRNN_MAX_RUNNING says how many trainings run at a time, by default half as many as there are processors.
     """

@@ -42,7 +42,9 @@ def continue_(
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="So many steps more.")] = None,
     max_epochs: Annotated[float | None, typer.Option("--max-epochs", help="So many passes over the text more.")] = None,
 ) -> None:
-    """Train a model for more, in addition to what it was trained for. Example:
+    """Train a model for more, in addition to what it was trained for.
+
+    Example:
 
     charrnn continue poems --minutes 10
     """
@@ -57,10 +59,15 @@ def show_queued(workspace: Workspace, model: ModelRecord) -> None:
     """Where the training stands now, how to follow it, and that somebody is there to do it."""
     place = workspace.place_in_queue(model.id)
     print(f"{model.name} is {model.status}" + (f", number {place} in the queue" if place else ""))
+    note_unsupervised(workspace)
+    print(f"follow it: {command('logs', '-f', model.name)}")
+
+
+def note_unsupervised(workspace: Workspace) -> None:
+    """See that somebody trains what is queued, or say that nobody does."""
     if not workspace.ensure_supervised():
         note = f"nobody trains what is queued in this database: run {command('supervise')} where it shall be trained"
         print(f"note: {note}", file=sys.stderr)
-    print(f"follow it: {command('logs', '-f', model.name)}")
 
 
 stop_app.command(cls=QuickCommand)(stop)
