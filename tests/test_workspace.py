@@ -44,6 +44,7 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.workspace import Workspace
 from tests.command_line import variables
 from tests.mariadb import MariaDB
+from tests.s3 import S3
 
 TEXT = ("The kettle hums a low brown tune,\nthe cat has claimed the chair,\n" * 40).encode()
 OTHER = ("Zwölf Boxkämpfer jagen Viktor quer über den Deich 🙂.\n" * 60).encode()
@@ -823,6 +824,43 @@ def test_only_so_many_models_stay_in_memory(settings: Settings, model_file: Path
     assert workspace.model(third) is kept[third]
     assert workspace.model(second) is kept[second]
     assert workspace.model(first) is not kept[first]
+
+
+def test_a_shared_workspace_trains_continues_and_forks_and_then_writes(mariadb: str, s3: S3, tmp_path: Path) -> None:
+    """The whole way, with real trainings: a server's database, files in S3, a supervisor of its own."""
+    workspace = Workspace(database_url=mariadb, storage_url=f"s3://{s3.bucket()}", data_folder=tmp_path)
+    environment = variables(**workspace.settings.environment())
+
+    def train_all() -> None:
+        command = [sys.executable, "-m", "charrnn", "supervise", "--until-idle"]
+        subprocess.run(command, env=environment, check=True, timeout=300, capture_output=True)
+
+    subprocess.run([sys.executable, "-m", "charrnn", "db", "upgrade"], env=environment, check=True, capture_output=True)
+    tiny: dict[str, Any] = {"rnn_size": 8, "batch_size": 2, "seq_length": 16, "max_steps": 6}
+    ada, bob = workspace.as_user("ada"), workspace.as_user("bob")
+    parent = ada.create("poems", TEXT, **tiny)
+    ada.start(parent.id)
+    train_all()
+    assert ada.get(parent.id).error is None
+    ada.continue_(parent.id, max_steps=4)
+    child = bob.fork(parent.id, "boxers", OTHER, max_steps=5)
+    bob.start(child.id)
+    train_all()
+    assert [(model.name, model.status, model.step) for model in workspace.list().models] == [
+        ("boxers", Status.COMPLETE, 5), ("poems", Status.COMPLETE, 10),
+    ]  # fmt: skip
+    known = workspace.model(parent.id).vocabulary.characters
+    learned = workspace.model(child.id).vocabulary.characters
+    assert learned.startswith(known)
+    assert set(learned) == set(TEXT.decode()) | set(OTHER.decode())
+    assert len(bob.generate(child.id, "Zwölf", length=20)) == 20
+    assert any("resumed at step 6" in line.text for line in workspace.logs(parent.id))
+    assert [sample.step for sample in workspace.samples(parent.id)][-1] == 10
+    assert [metric.step for metric in workspace.metrics(parent.id)][-1] == 10
+    for model in (parent, child):
+        workspace.delete(model.id)
+    assert stored(workspace) == set()
+    workspace.close()
 
 
 # -- model files --------------------------------------------------------------------------------------------------
