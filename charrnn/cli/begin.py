@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.models import Name, SampleText, Text, show_text, source
+from charrnn.cli.models import Name, SampleText, Text, reading, show_text, source
 from charrnn.cli.spelling import with_options
 from charrnn.cli.train import training_options
 from charrnn.cli.trainings import show_queued
@@ -31,7 +31,7 @@ def new(
     """
     from charrnn.workspace import Workspace
 
-    model = Workspace().create(name, source(file), sample=sample, **given(options))
+    model = Workspace().create(name, source(file), sample=sample, progress=reading(), **given(options))
     print(f"{model.name} has the id {model.id}")
     show_text(model)
 

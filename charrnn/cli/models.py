@@ -6,6 +6,8 @@ It knows what is asked on a command line and how the answer reads. What is done 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from charrnn.jobs.records import ModelRecord
 
 upload_app, rename_app, delete_app, export_app, import_app = (typer.Typer(add_completion=False) for _ in range(5))
+
+PATIENCE = 1.0  # seconds after which a person wonders
 
 Name = Annotated[str, typer.Argument(help="The model's name, or its id.")]
 Text = Annotated[
@@ -39,7 +43,7 @@ def upload(
     workspace = Workspace()
     if file is None and sample is None:
         raise typer.BadParameter("name the text to learn", param_hint="FILE")
-    show_text(workspace.attach(workspace.find(name).id, source(file), sample=sample))
+    show_text(workspace.attach(workspace.find(name).id, source(file), sample=sample, progress=reading()))
 
 
 def rename(name: Name, new_name: Annotated[str, typer.Argument(help="What to call it from now on.")]) -> None:
@@ -93,6 +97,20 @@ def import_(
 def source(file: str | None) -> str | BinaryIO | None:
     """What a file on the command line stands for."""
     return sys.stdin.buffer if file == "-" else file
+
+
+def reading() -> Callable[[float], None] | None:
+    """Shows in a terminal how much of a text is read; None where there is nobody to see it."""
+    if not sys.stderr.isatty():
+        return None
+    began = time.monotonic()
+
+    def show(done: float) -> None:
+        if time.monotonic() - began > PATIENCE:
+            shown = f"reading {done:.0%}" if done < 1 else " " * len("reading 100%") + "\r"
+            print(f"\r{shown}", end="", file=sys.stderr, flush=True)
+
+    return show
 
 
 def show_text(model: ModelRecord) -> None:
