@@ -2,9 +2,9 @@
 
 It knows the indexes, and how to ask so that the work is bounded whatever is asked for. It changes nothing.
 
-The models of one stretch (4,096 made one after another) lie side by side in an index, sorted by name. A search asks
+The models of one stretch (8,192 made one after another) lie side by side in an index, sorted by name. A search asks
 each stretch for what fits, the newest first, and ends as soon as there is enough: a rare name costs a glance at every
-stretch (250 of them in a million models), a common one is found in the first. Neither an index sorted by name nor one
+stretch (122 in a million models), a common one is found in the first. Neither an index sorted by name nor one
 sorted by age could do both: the one would sort all that fit, the other read all that do not.
 """
 

@@ -32,7 +32,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 NAME_LENGTH = 200  # characters of names and owners
-STRETCH = 4096  # models that are made one after another and share a `stretch`
+STRETCH = 8192  # models that are made one after another and share a `stretch`
 
 Long = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # up to 16 MB
 
@@ -143,7 +143,7 @@ class Base(DeclarativeBase):
 class Model(Base):
     """A model and its training; records.ModelRecord says what the columns mean.
 
-    `stretch` is the same for 4,096 models that were made one after another. With it in the indexes, the newest of the
+    `stretch` is the same for 8,192 models that were made one after another. With it in the indexes, the newest of the
     models that fit a filter are found without reading all that fit: see store.Store.page.
     """
 
