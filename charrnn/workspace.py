@@ -233,7 +233,10 @@ class Workspace:
         self._own(id)
         record = self._store.delete(id)
         self._shared.models.forget(id)
-        self._storage.delete_prefix(f"models/{id}")
+        try:
+            self._storage.delete_prefix(_folder(id))
+        except StorageUnavailable as error:
+            raise StorageUnavailable(f"{record.name!r} is deleted, but its files are still there: {error}") from error
         return record
 
     def _own(self, id: str) -> ModelRecord:
@@ -310,7 +313,7 @@ class Workspace:
             former = self._store.get(record.id).corpus
             changed = self._store.set_corpus(record.id, facts, limit=self._limits.max_text_bytes)
         if former is not None:
-            self._storage.delete(former.text_key, former.ids_key)
+            self._discard(former.text_key, former.ids_key)
         return changed
 
     def _ingest(
@@ -344,9 +347,13 @@ class Workspace:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(Exception):  # the first error is the one to tell
-                self._storage.delete(*keys)
+            self._discard(*keys)
             raise
+
+    def _discard(self, *keys: str) -> None:
+        """Delete files that nothing points to any more. What cannot be deleted now goes with the model."""
+        with contextlib.suppress(StorageUnavailable):
+            self._storage.delete(*keys)
 
     def report(self, id: str) -> TextReport:
         """What a person should know about a model's text before it is learned. Raises InvalidCorpus without a text."""
@@ -390,7 +397,7 @@ class Workspace:
             with self._removed_on_error(facts.ids_key):
                 self._storage.put(ids, facts.ids_key, move=True)
                 yield facts
-        self._storage.delete(former.ids_key)
+        self._discard(former.ids_key)
 
     def set_sampling(self, id: str, **sampling: Any) -> ModelRecord:
         """Change the sampling options that this model writes with when none are given. Raises InvalidOptions."""
@@ -466,7 +473,7 @@ class Workspace:
             corpus = self._other_ids(record, wanted)
         with corpus as facts:
             started = self._store.start_over(id, options=wanted, corpus=facts, max_queued=self._limits.max_queued)
-        self._storage.delete(*(key for key in (record.checkpoint, record.model_file) if key is not None))
+        self._discard(*(key for key in (record.checkpoint, record.model_file) if key is not None))
         return started
 
     def _refuse_without_text(self, record: ModelRecord, what: str) -> None:

@@ -273,6 +273,23 @@ def test_a_model_can_be_renamed_and_deleted_with_everything_that_was_its_own(
             ask(model.id)
 
 
+def test_files_that_cannot_be_deleted_are_told_of_or_left_for_later(
+    here: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage goes away after what was asked for is done, and only tidying up is left."""
+    id, place = here.create("poems", TEXT).id, here._storage._place
+
+    def away(*_: object) -> None:
+        raise OSError(5, "the storage is away")
+
+    monkeypatch.setattr(place, "delete", away)
+    monkeypatch.setattr(place, "delete_prefix", away)
+    assert here.attach(id, OTHER).corpus_bytes == len(OTHER)
+    with pytest.raises(StorageUnavailable, match=r"'poems' is deleted, but its files are still there: .* away"):
+        here.delete(id)
+    assert here.list().models == []
+
+
 # -- texts --------------------------------------------------------------------------------------------------------
 
 

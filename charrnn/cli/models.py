@@ -63,7 +63,9 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter(f"{model.name} would be gone for good: say so with --yes", param_hint="--yes")
-        typer.confirm(f"Delete {model.name} ({model.status}, {model.step:,} steps) for good?", abort=True)
+        if not typer.confirm(f"Delete {model.name} ({model.status}, {model.step:,} steps) for good?"):
+            print("it stays")
+            raise typer.Exit(1)
     workspace.delete(model.id)
     print(f"{model.name} is deleted")
 
