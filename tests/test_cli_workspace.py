@@ -125,7 +125,7 @@ def test_the_list_is_plain_lines_in_a_pipe_and_json_for_programs(workspace: Work
     ids = [workspace.import_model(model_file, f"model {number}").id for number in range(3)]
     first = run("list", "--limit", "2")
     assert [line.split()[0] for line in first.stdout.splitlines()] == ["id", ids[2], ids[1]]
-    assert first.stderr == f"2 of 3; those that follow: charrnn list --after {ids[1]}\n"
+    assert first.stderr == f"2 of 3; go on with --after {ids[1]}\n"
     assert ids[0] in output("list", "--limit", "2", "--after", ids[1])
     assert "\x1b" not in first.stdout
     data = json.loads(output("list", "MODEL", "--status", "complete", "--json"))

@@ -50,16 +50,13 @@ def list_models(
         print_json(page_json(page))
         return
     if not page.models:
-        print(
-            "there is no such model"
-            if prefix or status or after
-            else f"there is none yet: {command('new', 'NAME', 'FILE')}"
-        )
+        filtered = prefix or status or after
+        print("there is no such model" if filtered else f"there is none yet: {command('new', 'NAME', 'FILE')}")
         return
     print_table([row(model) for model in page.models])
     if page.next is not None:
         total = f"{page.total:,}" if page.exact else f"{page.total:,}+"
-        print(f"{len(page.models)} of {total}; those that follow: charrnn list --after {page.next}", file=sys.stderr)
+        print(f"{len(page.models)} of {total}; go on with --after {page.next}", file=sys.stderr)
 
 
 @show_app.command(cls=QuickCommand)
