@@ -25,7 +25,7 @@ def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
 
     Whoever reads `path` meanwhile sees the old file. Raises OSError, and then nothing has changed.
     """
-    _remove_abandoned(path.parent, f".{glob.escape(path.name)}.*.part")
+    _remove_abandoned_parts(path)
     beside, file = _create_beside(path)
     try:
         with file:
@@ -46,6 +46,7 @@ def put_in_place(written: Path, path: Path) -> None:
 
     Raises OSError, and then nothing has changed.
     """
+    _remove_abandoned_parts(path)
     with written.open("rb") as file:
         os.fsync(file.fileno())
     written.replace(path)
@@ -104,6 +105,10 @@ def _hold(descriptor: int, path: Path) -> bool:
         return False
     except OSError:
         return True  # a file system without locks
+
+
+def _remove_abandoned_parts(path: Path) -> None:
+    _remove_abandoned(path.parent, f".{glob.escape(path.name)}.*.part")
 
 
 def _remove_abandoned(folder: Path, pattern: str) -> None:

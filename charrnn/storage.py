@@ -28,6 +28,9 @@ from charrnn.files import complete_or_absent, put_in_place, sync_folder, working
 
 PIECE = 16 * 2**20  # bytes that are copied, fetched or, of a large file, sent at a time
 _READ_AHEAD = 2**20  # bytes fetched at least when somebody reads a file in S3 bit by bit
+_UPLOAD_SECONDS, _SLOWEST_UPLOAD = 60, 50_000  # seconds and bytes a second: an upload that takes longer is given up
+_PATIENCE = 4  # times that a file in S3 may be replaced while it is fetched
+_SILENCE = ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError")
 _KEY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 
 
@@ -124,14 +127,14 @@ class Storage:
         for key in keys:
             _check(key)
         for key in keys:
-            with self._explaining(key, missing=False), contextlib.suppress(FileNotFoundError):
+            with self._explaining(key, missing=False):
                 self._place.delete(key)
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove everything whose key begins with `prefix` and a slash, scratch folders too."""
         prefix = prefix.rstrip("/")
         _check(prefix)
-        with self._explaining(prefix, missing=False), contextlib.suppress(FileNotFoundError):
+        with self._explaining(prefix, missing=False):
             self._place.delete_prefix(prefix)
 
     @contextlib.contextmanager
@@ -209,10 +212,11 @@ class _Folder:
         return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
 
     def delete(self, key: str) -> None:
-        (self.root / key).unlink()
+        (self.root / key).unlink(missing_ok=True)
 
     def delete_prefix(self, prefix: str) -> None:
-        shutil.rmtree(self.root / prefix)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.root / prefix)
 
     def scratch(self, prefix: str) -> AbstractContextManager[Path]:
         self._make(self.root / prefix)
@@ -234,8 +238,10 @@ class _Bucket:
 
     def __init__(self, root: str, options: Mapping[str, Any]) -> None:
         try:
+            import aiobotocore.session  # type: ignore[import-untyped]
             import aiohttp
             import botocore.exceptions  # type: ignore[import-untyped]
+            import botocore.handlers  # type: ignore[import-untyped]
             import fsspec  # type: ignore[import-untyped]
             import s3fs  # type: ignore[import-untyped]  # noqa: F401
         except ImportError as error:
@@ -248,32 +254,45 @@ class _Bucket:
             OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, aiohttp.ClientError,
         )  # fmt: skip
         patience = {"connect_timeout": 5, "read_timeout": 30, "retries": {"mode": "standard", "total_max_attempts": 3}}
-        self.s3 = fsspec.filesystem(
-            "s3", **{"config_kwargs": patience, "use_listings_cache": False, "skip_instance_cache": True, **options}
-        )
+        session = aiobotocore.session.AioSession()
+        # Else an upload asks first whether it may begin, and waits for the answer without end.
+        session.unregister("before-call.s3", botocore.handlers.add_expect_header)
+        defaults = {
+            "config_kwargs": patience, "session": session, "use_listings_cache": False, "skip_instance_cache": True,
+        }  # fmt: skip
+        self.s3 = fsspec.filesystem("s3", **{**defaults, **options})
         self.s3.retries = 2  # each of so many attempts as above
 
     def put(self, path: Path, key: str, move: bool) -> None:
-        self.s3.put_file(str(path), self._path(key), chunksize=PIECE, max_concurrency=4)
+        limit = _UPLOAD_SECONDS + path.stat().st_size / _SLOWEST_UPLOAD  # a hanging upload has no other end
+        self.s3.put_file(str(path), self._path(key), chunksize=PIECE, max_concurrency=4, timeout=limit)
         if move:
             path.unlink()
 
     def get(self, key: str, folder: Path, sha256: str | None, size: int | None) -> Path:
-        stored = self.size(key)
-        _require_size(key, stored, size)
+        from s3fs.utils import FileExpired  # type: ignore[import-untyped]
+
         copy = folder / key.rpartition("/")[2]
-        if sha256 is not None and copy.is_file() and copy.stat().st_size == stored and _sha256(copy) == sha256:
-            return copy
+        for _ in range(_PATIENCE):
+            with contextlib.suppress(FileExpired):  # it was replaced meanwhile
+                return self._fetch(key, copy, sha256, size)
+        return self._fetch(key, copy, sha256, size)
+
+    def _fetch(self, key: str, copy: Path, sha256: str | None, size: int | None) -> Path:
         digest = hashlib.sha256()
-        with self.s3.open(self._path(key), cache_type="none") as remote, complete_or_absent(copy) as file:
-            while piece := remote.read(PIECE):
-                digest.update(piece)
-                file.write(piece)
-            _require_size(key, file.tell(), stored)
-            if sha256 is not None and digest.hexdigest() != sha256:
-                raise StorageUnavailable(
-                    f"{key} is damaged: its SHA-256 is {digest.hexdigest()}, not {sha256}; store it again"
-                )
+        with self.s3.open(self._path(key), cache_type="none") as remote:
+            _require_size(key, remote.size, size)
+            if sha256 is not None and copy.is_file() and copy.stat().st_size == remote.size and _sha256(copy) == sha256:
+                return copy
+            with complete_or_absent(copy) as file:
+                while piece := remote.read(PIECE):
+                    digest.update(piece)
+                    file.write(piece)
+                _require_size(key, file.tell(), remote.size)
+                if sha256 is not None and digest.hexdigest() != sha256:
+                    raise StorageUnavailable(
+                        f"{key} is damaged: its SHA-256 is {digest.hexdigest()}, not {sha256}; store it again"
+                    )
         return copy
 
     def open(self, key: str) -> BinaryIO:
@@ -372,8 +391,12 @@ def _reason(error: Exception) -> str:
         return "there is no such bucket; create it, or name another with CHARRNN_STORAGE_URL"
     if name in ("NoCredentialsError", "PartialCredentialsError"):
         return "no credentials were found; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role, would be right"
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return f"{error.filename} is a file where a folder is needed; choose another place with CHARRNN_STORAGE_URL"
     if isinstance(error, PermissionError):
         return f"it refuses ({error.strerror or error}); check who may write there, and with which credentials"
-    if name in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError"):
-        return f"it does not answer ({error}); check the network, and AWS_ENDPOINT_URL where it is not Amazon's"
+    if isinstance(error, TimeoutError) or name in _SILENCE:
+        return f"it does not answer ({error or name}); check the network, and AWS_ENDPOINT_URL where it is not Amazon's"
+    if name == "FileExpired":
+        return "it was replaced while it was read; to read it again would be right"
     return str(getattr(error, "strerror", None) or error)
