@@ -26,6 +26,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 CONNECT_SECONDS = 5  # to wait for a server to take a connection
 ANSWER_SECONDS = 20  # to wait for a server's answer, so that one that hangs is noticed
+SILENT_SECONDS = 10  # after which a server gives up a connection, with the locks of whoever was paused in a transaction
 BUSY_SECONDS = 10  # to wait for another process that writes to SQLite
 UPGRADE_SECONDS = 600  # to wait for another process that upgrades
 
@@ -246,7 +247,7 @@ def _mysql(url: URL, tls: ssl.SSLContext | None, answer_seconds: float | None) -
         "read_timeout": answer_seconds,
         "write_timeout": answer_seconds,
         "init_command": "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
-        "innodb_lock_wait_timeout = 5",
+        f"innodb_lock_wait_timeout = 5, wait_timeout = {SILENT_SECONDS}",
     }
     if tls:
         connect["ssl"] = tls
