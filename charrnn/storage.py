@@ -85,7 +85,7 @@ class Storage:
             self._place.put(path, key, move)
 
     def get(self, key: str, folder: Path, *, sha256: str | None = None, size: int | None = None) -> Path:
-        """A file to read and not to change: the stored one itself where it is local, else a copy of it in `folder`.
+        """A file to read and not to change: the stored one where it is local, else a copy in `folder` of the same name.
 
         The copy appears whole or not at all, and is checked by `size` (bytes) and `sha256` (hexadecimal) if they are
         given; one that is there already and has that hash is not fetched again. Of a local file only the size is
