@@ -185,7 +185,8 @@ class Store:
             if record.active:
                 return record
             accounts.check_queue(connection, record, max_queued)
-            return _enqueue(connection, record, "enqueue", options, {})
+            begins_anew = {"progress": 0.0} if record.status is Status.COMPLETE else {}
+            return _enqueue(connection, record, "enqueue", options, begins_anew)
 
         return self.database.write(work)
 

@@ -71,7 +71,10 @@ def test_continue_adds_to_what_was_done(workspace: Workspace, model_file: Path) 
     id = trained(workspace, model_file, max_steps=100, rnn_size=12).id
     with pytest.raises(InvalidTransition, match="'poems' is complete: continue it with a larger budget, or start"):
         workspace.start(id)
-    assert workspace.continue_(id, minutes=3).options == {"rnn_size": 12, "minutes": 5.0}
+    assert workspace.get(id).progress == 1
+    continued = workspace.continue_(id, minutes=3)
+    assert continued.options == {"rnn_size": 12, "minutes": 5.0}
+    assert continued.progress == 0  # of what it has to do now
     workspace.stop(id)
     assert workspace.continue_(id, max_steps=50, max_epochs=0.5).options == {
         "rnn_size": 12, "max_steps": 150, "max_epochs": 4.5,
