@@ -261,9 +261,12 @@ class Kernel:
     # layout ------------------------------------------------------------------
 
     def to_device(self, weights: Mapping[str, Any]) -> Tensors:
-        """Arrays in the layout of `network.cells` (weights, or moments of the same shapes) as the kernel wants them."""
+        """Arrays in the layout of `network.cells` (weights, or moments of the same shapes) as the kernel wants them.
+
+        By name, because sums over all of them must not depend on the order in which a file happened to hand them out.
+        """
         return {name: tf.constant(self._turn(name, np.asarray(array)), self.options.dtype)
-                for name, array in weights.items()}  # fmt: skip
+                for name, array in sorted(weights.items())}  # fmt: skip
 
     def to_weights(self, parameters: Tensors) -> dict[str, Any]:
         """The inverse of `to_device`: arrays in the layout of `network.cells`."""

@@ -265,6 +265,22 @@ def test_how_steps_are_grouped_into_calls_changes_no_bit() -> None:
     assert same_bits(together, alone.everything())
 
 
+def test_the_order_in_which_weights_come_from_a_file_changes_no_bit() -> None:
+    """It differs from process to process, and where the gradient is clipped a sum over all of it decides."""
+    options = KernelOptions("lstm", Sizes(9, 0, 6, 2), 4, 5, grad_clip=0.01, seed=3)
+    weights, ids, results = weights_of(options), random_ids(options, 30, 6, 4), set()
+    for seed in range(4):
+        names = [str(name) for name in np.random.default_rng(seed).permutation(list(weights))]
+        kernel, shuffled = Kernel(options), {name: weights[name] for name in names}
+        zeros = [kernel.to_device(zeros_like(shuffled)) for _ in range(2)]
+        parameters, *_ = kernel.run(
+            kernel.to_device(shuffled), (zeros[0], zeros[1]), kernel.zero_state(), 0, ids, np.full(30, 5), np.zeros(30),
+            np.full(30, 0.1), 0, 30,
+        )  # fmt: skip
+        results.add(tuple(parameters[name].numpy().tobytes() for name in sorted(weights)))
+    assert len(results) == 1
+
+
 def test_a_call_of_no_steps_changes_nothing() -> None:
     run = Run().call(3)
     before = run.everything()
