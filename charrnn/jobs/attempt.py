@@ -115,6 +115,13 @@ class Attempt:
         for kind in self.published:
             self._delete(kind)
 
+    def withdraw(self, current: ModelRecord) -> None:
+        """Delete what this attempt published when the model was another's already: `current` does not point to it."""
+        for kind in self.published:
+            key = self._key(kind, self.record.attempt)
+            if getattr(current, FIELDS[kind]) != key:
+                self.storage.delete(key)
+
     def _delete(self, kind: str) -> None:
         with suppress(StorageUnavailable):  # then the next attempt does
             self.storage.delete(*self.left_by_others.pop(kind, []))

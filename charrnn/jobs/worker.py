@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -53,6 +54,7 @@ class Worker:
 
     def run(self) -> int:
         """Train to the end, and return the exit code of this process."""
+        attempt = None
         try:
             record = self._persistently(
                 lambda: self.store.begin(self.claim, self.host, os.getpid(), self.lease_seconds)
@@ -65,6 +67,9 @@ class Worker:
                 attempt.delete_what_others_left()
         except Fenced as error:
             print(f"{error}; this worker ends", file=sys.stderr)
+            if attempt is not None:
+                with suppress(CharRNNError):
+                    attempt.withdraw(self.store.get(self.claim.model_id))
             return FENCED
         except DatabaseUnavailable as error:
             print(f"asked to end, and could not say so: {error}", file=sys.stderr)

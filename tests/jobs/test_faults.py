@@ -10,11 +10,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from charrnn.config import Settings
 from charrnn.errors import DatabaseUnavailable
 from charrnn.jobs.records import LogLine
 from charrnn.jobs.status import Status
@@ -101,7 +104,7 @@ def assert_nothing_lost_or_doubled(place: Place, id: str) -> None:
 def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_one(place: Place) -> None:
     options = {
         "max_steps": 10_000, "log_every": 1, "save_every": 60, "validate_every": 400, "dropout": 0.2,
-        "weight_decay": 0.01, "keep": "best", "verses": 700,
+        "weight_decay": 0.01, "keep": "best",
     }  # fmt: skip
     chance = random.Random(20)
     wild, calm = place.new_model(**options), place.new_model(**options)
@@ -125,6 +128,12 @@ def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_on
     assert place.store.get(wild).attempt == 21
     assert place.store.get(calm).attempt == 1
     assert_nothing_lost_or_doubled(place, calm)
+    assert set(steps_told(log)) == set(range(1, 10_001)), "what was told before a checkpoint is never lost"
+    curve = place.store.metrics(wild, limit=10_000)
+    assert [point.step for point in curve] == list(range(1, 10_001))
+    assert [point.train_loss for point in curve] == [
+        point.train_loss for point in place.store.metrics(calm, limit=10_000)
+    ]
     one, other = place.model(wild), place.model(calm)
     for name, array in other.weights.items():
         assert one.weights[name].tobytes() == array.tobytes(), name
@@ -133,33 +142,29 @@ def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_on
     for group, arrays in other_checkpoint.groups.items():
         for name, array in arrays.items():
             assert one_checkpoint.groups[group][name].tobytes() == array.tobytes(), f"{group} {name}"
-    assert set(steps_told(log)) == set(range(1, 10_001)), "what was told before a checkpoint is never lost"
-    curve = place.store.metrics(wild, limit=10_000)
-    assert [point.step for point in curve] == list(range(1, 10_001))
-    assert [point.train_loss for point in curve] == [
-        point.train_loss for point in place.store.metrics(calm, limit=10_000)
-    ]
     assert place.files(wild) == {
         "corpus.txt", "corpus.ids", "checkpoint-21.safetensors", "model-21.safetensors",
     }  # fmt: skip
 
 
-def test_a_worker_that_was_paused_past_its_lease_writes_nothing_and_ends(place: Place) -> None:
+def test_a_worker_that_was_paused_past_its_lease_writes_nothing_and_ends(place: Place, mariadb_server: MariaDB) -> None:
+    """Paused at the worst moment: before the commit of what it delivers, so that the model's row is locked."""
     id = place.new_model(**ENDLESS)
-    with supervisor(place.settings, "here") as here:
+    with Wire(mariadb_server.port) as wire, supervisor(by_wire(place, wire), "here") as here:
         first = trains(place, id)
         wait_for(lambda: has_saved(place, id, 1))
-        os.kill(first, signal.SIGSTOP)
+        wire.at_next_commit_of(b"model_log", lambda: os.kill(first, signal.SIGSTOP), "hold")
         with supervisor(place.settings, "elsewhere"):
             second = trains(place, id, 2)
             wait_for(lambda: has_saved(place, id, 2))
-            os.kill(second, signal.SIGSTOP)  # for a moment, so that whoever writes now must be the first
+            (training,) = children_of(second)
+            os.kill(training, signal.SIGSTOP)  # the second has nothing to say now, but that it is there
             wait_for(lambda: settled(place, id))
             before = everything(place, id)
             os.kill(first, signal.SIGCONT)
-            wait_for(lambda: not is_running(first) and not children_of(here.pid), LEASE)
+            wait_for(lambda: not is_running(first) and not children_of(here.pid))
             assert everything(place, id) == before
-            os.kill(second, signal.SIGCONT)
+            os.kill(training, signal.SIGCONT)
             place.store.request_stop(id)
             record = place.wait_for_status(id, Status.STOPPED)
     assert record.attempt == 2
@@ -167,11 +172,18 @@ def test_a_worker_that_was_paused_past_its_lease_writes_nothing_and_ends(place: 
     assert place.files(id) == {"corpus.txt", "corpus.ids", "checkpoint-2.safetensors", "model-2.safetensors"}
 
 
+def by_wire(place: Place, wire: Wire) -> Settings:
+    """Settings with which the database is reached through a wire."""
+    url = re.sub(r":\d+/", f":{wire.port}/", place.settings.database_url.get_secret_value())
+    return place.settings.model_copy(update={"database_url": SecretStr(url)})
+
+
 def everything(place: Place, id: str) -> object:
-    """What the database has of a model, and which files it has."""
+    """What the database has of a model, but for its lease, and which files it has."""
     return (
-        place.store.get(id), place.store.last_position(id), place.store.metrics(id, limit=100_000),
-        place.store.samples(id), {path: path.stat().st_mtime_ns for path in place.folder(id).glob("[!.]*")},
+        replace(place.store.get(id), lease_until=None, updated_at=datetime.min), place.store.last_position(id),
+        place.store.metrics(id, limit=100_000), place.store.samples(id),
+        {path: path.stat().st_mtime_ns for path in place.folder(id).glob("[!.]*")},
     )  # fmt: skip
 
 
@@ -311,13 +323,12 @@ def test_nothing_is_lost_or_doubled_when_the_database_is_killed_in_the_middle_of
     place: Place, mariadb_server: MariaDB
 ) -> None:
     with Wire(mariadb_server.port) as wire:
-        url = place.settings.database_url.get_secret_value().replace(f":{mariadb_server.port}/", f":{wire.port}/")
-        settings = place.settings.model_copy(update={"database_url": SecretStr(url)})
+        settings = by_wire(place, wire)
         id = place.new_model(**ENDLESS)
         with supervisor(settings):
             pid = trains(place, id)
-            for before_the_commit in (False, True, False):
-                wire.at_next_commit_of(b"model_log", mariadb_server.kill, before=before_the_commit)
+            for moment in ("after", "before", "after"):
+                wire.at_next_commit_of(b"model_log", mariadb_server.kill, moment)
                 wait_for(lambda: wire.cuts)
                 wire.cuts = 0
                 with pytest.raises(DatabaseUnavailable):

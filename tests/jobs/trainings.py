@@ -62,7 +62,7 @@ class Place:
         return cls(chosen, Store(database), Storage(chosen.storage_url))
 
     def new_model(
-        self, name: str = "verse", *, verses: int = 400, parent: str | None = None, **options: Any
+        self, name: str = "verse", *, verses: int = 700, parent: str | None = None, **options: Any
     ) -> str:  # fmt: skip
         """The id of a new model that is queued to learn a text."""
         record = self.store.create(name, options={**TINY, **options}, parent_id=parent)

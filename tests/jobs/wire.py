@@ -1,4 +1,4 @@
-"""A wire to a database server that can be cut in the middle of a commit."""
+"""A wire to a database server that can be cut, or held, in the middle of a transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Wire:
         self.port: int = self.listening.getsockname()[1]
         self.cuts = 0
         self.lock = threading.Lock()
-        self.armed: tuple[bytes, Callable[[], None], bool] | None = None
+        self.armed: tuple[bytes, Callable[[], None], str] | None = None
         self.sockets: list[socket.socket] = [self.listening]
 
     def __enter__(self) -> Wire:
@@ -28,10 +28,14 @@ class Wire:
         for each in self.sockets:
             cut(each)
 
-    def at_next_commit_of(self, what: bytes, do: Callable[[], None], *, before: bool) -> None:
-        """When the next transaction that wrote to the table `what` is committed, call `do` and cut its connection:
-        just before the server hears of the commit, or when it is done and the client has not heard so."""
-        self.armed = what, do, before
+    def at_next_commit_of(self, what: bytes, do: Callable[[], None], how: str) -> None:
+        """When the next transaction that wrote to the table `what` is to be committed, call `do`, and then
+
+        "before": cut the connection, and the server does not hear of the commit;
+        "after": the same, but the server has committed before `do`, and the client does not hear so;
+        "hold": say nothing to the server; the connection stays.
+        """
+        self.armed = what, do, how
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -54,15 +58,17 @@ class Wire:
             while data := client.recv(1 << 20):
                 seen += data
                 committing = data.endswith(b"\x03COMMIT")
-                if committing and (cut_now := self._disarm(seen)):
-                    do, before = cut_now
-                    cut(client)
-                    if not before:
+                if committing and (now := self._disarm(seen)):
+                    do, how = now
+                    if how == "after":
+                        cut(client)
                         answered.clear()
                         server.sendall(data)
                         assert answered.wait(10)
                     do()
                     self.cuts += 1
+                    if how == "hold":
+                        continue
                     break
                 if committing:
                     seen = b""
@@ -70,8 +76,8 @@ class Wire:
         cut(client)
         cut(server)
 
-    def _disarm(self, seen: bytes) -> tuple[Callable[[], None], bool] | None:
-        """What to do now, and whether before the commit; asked for once."""
+    def _disarm(self, seen: bytes) -> tuple[Callable[[], None], str] | None:
+        """What to do now, and how; once."""
         with self.lock:
             if self.armed is None or self.armed[0] not in seen:
                 return None
