@@ -190,7 +190,7 @@ def everything(place: Place, id: str) -> object:
 def settled(place: Place, id: str) -> bool:
     """Whether nothing changes any more: what was under way when somebody was paused has arrived."""
     before = everything(place, id)
-    time.sleep(0.3)
+    time.sleep(2.5)  # a worker delivers every second
     return everything(place, id) == before
 
 
