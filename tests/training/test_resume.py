@@ -21,7 +21,7 @@ from charrnn.network.model import Model
 from charrnn.network.options import TrainingOptions
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.process import run
-from tests.training.texts import contents, has_mapped, processes_of, wait_for, write_verse
+from tests.training.texts import contents, has_mapped, training_processes_of, wait_for, write_verse
 
 OPTIONS: dict[str, Any] = {
     "cell": "lstm", "rnn_size": 24, "num_layers": 2, "embedding_size": 8, "batch_size": 8, "seq_length": 20,
@@ -46,7 +46,7 @@ def train(folder: Path, callback: Callable[[Event], None]) -> Model:
 
 
 def child_of(parent: int) -> int:
-    (child,) = wait_for(lambda: processes_of(parent))
+    (child,) = wait_for(lambda: training_processes_of(parent))
     return child
 
 

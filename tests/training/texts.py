@@ -51,6 +51,19 @@ def processes_of(parent: int) -> set[int]:
     return found
 
 
+def training_processes_of(parent: int) -> set[int]:
+    """Those of them that train; others may be servers of other tests."""
+    found = set()
+    for process in processes_of(parent):
+        try:
+            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # gone meanwhile
+        if b"charrnn.training" in words:
+            found.add(process)
+    return found
+
+
 def has_mapped(process: int, what: str) -> bool:
     """Whether a process has a file of that name in its memory."""
     try:
