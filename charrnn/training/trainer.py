@@ -181,27 +181,30 @@ class Trainer:
     # steps ----------------------------------------------------------------------------
 
     def _call(self) -> None:
-        """As many steps as fit before something else is due."""
-        count = self._count()
-        before = time.monotonic()
-        losses = self._run(count)
-        elapsed = (time.monotonic() - before) / count
-        self.seconds_per_step = elapsed if self.step == 0 else 0.7 * self.seconds_per_step + 0.3 * elapsed
+        """As many steps as fit before something else is due. What was to be told of steps in between is told after."""
+        first, begun, count = self.step, self.seconds, self._count()
+        losses, lengths, rates = self._run(count)
+        elapsed = (self.seconds - begun) / count
+        self.seconds_per_step = elapsed if first == 0 else 0.7 * self.seconds_per_step + 0.3 * elapsed
         for k, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise self._diverged(self.step + k + 1, f"the loss is {loss}")
-            self._count_loss(self.step + k, loss)
-        self.step += count
-        self.updates += count
+                raise self._diverged(first + k + 1, f"the loss is {loss}")
+            self._count_loss(first + k, loss)
+            self.characters += int(lengths[k]) * self.options["batch_size"]
+            self.rate = float(rates[k])
+            self.step += 1
+            self.updates += 1
+            if k + 1 < count and self.options["log_every"] and self.step % self.options["log_every"] == 0:
+                self._progress(Position(self.step, begun + (k + 1) * elapsed))
 
-    def _run(self, count: int) -> list[float]:
-        pieces = self.batches.read_many(self.step, count, MOST_STEPS)
+    def _run(self, count: int) -> tuple[list[float], Any, Any]:
+        """Losses [count], lengths and rates [most] of so many steps."""
+        pieces, rates = self.batches.read_many(self.step, count, MOST_STEPS), self._rates(count)
         self.parameters, self.moments, self.state, losses = self.kernel.run(
             self.parameters, self.moments, self.state, self.updates, pieces["ids"], pieces["lengths"],
-            pieces["fresh"], self._rates(count), self.step, count,
+            pieces["fresh"], rates, self.step, count,
         )  # fmt: skip
-        self.characters += int(pieces["lengths"][:count].sum()) * self.options["batch_size"] if count else 0
-        return [float(loss) for loss in losses.numpy()[:count]]
+        return [float(loss) for loss in losses.numpy()[:count]], pieces["lengths"], rates
 
     def _diverged(self, step: int, how: str) -> TrainingFailed:
         return TrainingFailed(
@@ -216,13 +219,13 @@ class Trainer:
             for k in range(count):
                 at = Position(now.step + k, now.seconds + k * self.seconds_per_step)
                 rates[k] = self.options["learning_rate"] * self.segment.factor(at, schedule, warmup)
-            self.rate = float(rates[count - 1])
         return rates
 
     def _count(self) -> int:
         options, step = self.options, self.step
         limits = [MOST_STEPS, max(1, int(CALL_SECONDS / self.seconds_per_step)), self._epoch_limit()]
-        limits += [options[name] - step % options[name] for name in ("save_every", "log_every") if options[name]]
+        if options["save_every"]:
+            limits.append(options["save_every"] - step % options["save_every"])
         limits.append(self._next_sample() - step)
         if self.validate_step is not None:
             limits.append(self.validate_step - step)

@@ -78,10 +78,11 @@ def test_an_interrupt_between_validations_changes_nothing_of_what_a_resumed_run_
     files: Files, undisturbed: tuple[Model, list[Event]]
 ) -> None:
     best = undisturbed[0].record["best_step"]
+    options = {**STEPS, "sample_every": 1}  # so that the trainer looks around after every step
     for step in (best - 1, best + 1):
-        model, _ = train(files, STEPS, lambda trainer, step=step: int(trainer.step == step))
+        model, _ = train(files, options, lambda trainer, step=step: int(trainer.step == step))
         assert not model.finished
-    model, _ = train(files, STEPS)
+    model, _ = train(files, options)
     assert model.record["best_step"] == best
     assert same_weights(model, undisturbed[0])
     expected = [event.loss for event in undisturbed[1] if isinstance(event, Validated)]
