@@ -83,7 +83,7 @@ def main() -> int:
         sender.message({"error": type(error).__name__, "message": str(error), "fields": fields})
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if error.filename else "writing a file: "
         sender.message({"error": "TrainingFailed", "message": f"{where}{error.strerror or error}", "fields": {}})
         return 1
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
