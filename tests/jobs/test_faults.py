@@ -36,7 +36,8 @@ from tests.jobs.wire import Wire
 from tests.mariadb import MariaDB
 
 LEASE = 5.0  # seconds: shorter than people's, for the tests' sake
-ENDLESS = {"minutes": 60, "log_every": 1, "save_every": 50, "validate_every": 500}
+SLOW = {"rnn_size": 64, "num_layers": 2, "batch_size": 16, "seq_length": 32}  # some hundred steps a second
+ENDLESS = {**SLOW, "minutes": 60, "log_every": 1, "save_every": 50, "validate_every": 500}
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def assert_nothing_lost_or_doubled(place: Place, id: str) -> None:
 
 def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_one(place: Place) -> None:
     options = {
-        "max_steps": 10_000, "log_every": 1, "save_every": 60, "validate_every": 400, "dropout": 0.2,
+        **SLOW, "max_steps": 5000, "log_every": 1, "save_every": 60, "validate_every": 400, "dropout": 0.2,
         "weight_decay": 0.01, "keep": "best",
     }  # fmt: skip
     chance = random.Random(20)
@@ -128,11 +129,11 @@ def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_on
     assert place.store.get(wild).attempt == 21
     assert place.store.get(calm).attempt == 1
     assert_nothing_lost_or_doubled(place, calm)
-    assert set(steps_told(log)) == set(range(1, 10_001)), "what was told before a checkpoint is never lost"
-    curve = place.store.metrics(wild, limit=10_000)
-    assert [point.step for point in curve] == list(range(1, 10_001))
+    assert set(steps_told(log)) == set(range(1, 5001)), "what was told before a checkpoint is never lost"
+    curve = place.store.metrics(wild, limit=5000)
+    assert [point.step for point in curve] == list(range(1, 5001))
     assert [point.train_loss for point in curve] == [
-        point.train_loss for point in place.store.metrics(calm, limit=10_000)
+        point.train_loss for point in place.store.metrics(calm, limit=5000)
     ]
     one, other = place.model(wild), place.model(calm)
     for name, array in other.weights.items():
@@ -348,7 +349,7 @@ def test_nothing_is_lost_or_doubled_when_the_database_is_killed_in_the_middle_of
 
 def test_a_full_disk_fails_the_model_with_a_message_and_leaves_the_checkpoint_before(place: Place) -> None:
     id = place.new_model(**ENDLESS, verses=200)
-    with supervisor_on_small_disk(place.settings, kilobytes=2000) as (process, disk):
+    with supervisor_on_small_disk(place.settings, kilobytes=6000) as (process, disk):
         trains(place, id)
         wait_for(lambda: has_saved(place, id, 1))
         fill(disk / "filler")
