@@ -25,7 +25,7 @@ import numpy as np, tensorflow as tf
 from charrnn.training.defaults import shards
 batch, length, units, layers = map(int, sys.argv[1:5])
 threads = len(os.sched_getaffinity(0))
-parts = shards(batch, units, threads)
+parts = shards(batch, units, threads, sys.argv[5])
 tf.config.threading.set_intra_op_parallelism_threads(threads)
 tf.config.threading.set_inter_op_parallelism_threads(parts)
 from charrnn.network.cells import Sizes, initial_weights

@@ -68,7 +68,7 @@ def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
     if values["warmup_steps"] is None:
         values["warmup_steps"] = min(50, (values["max_steps"] or 10**9) // 20)
     values["threads"] = min(facts.processors, 16)
-    values["shards"] = shards(values["batch_size"], values["rnn_size"], values["threads"])
+    values["shards"] = shards(values["batch_size"], values["rnn_size"], values["threads"], values["precision"])
     return values
 
 
@@ -135,12 +135,16 @@ def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tupl
     return batch, length
 
 
-def shards(batch_size: int, units: int, threads: int) -> int:
-    """Parts of the batch to compute side by side: one a thread, as long as each has 16 streams, and work to do."""
+def shards(batch_size: int, units: int, threads: int, precision: str) -> int:
+    """Parts of the batch to compute side by side: one a thread, as long as each has streams enough, and work to do.
+
+    Where bfloat16 is multiplied in hardware, 32 streams in one part are as fast as two parts of 16.
+    """
+    least = 32 if precision == "bfloat16" else 16
     count = 1
-    while 2 * count <= threads and batch_size % (2 * count) == 0 and batch_size // (2 * count) >= 16 and units >= 128:
+    while 2 * count <= threads and batch_size % (2 * count) == 0 and batch_size // (2 * count) >= least:
         count *= 2
-    return count
+    return count if units >= 128 else 1
 
 
 def _learning_rate(units: int, layers: int, cell: str) -> float:

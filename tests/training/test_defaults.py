@@ -102,15 +102,16 @@ def test_the_batch_shrinks_before_the_length_does() -> None:
         assert resolved["seq_length"] == roomy["seq_length"] or resolved["batch_size"] == 1
 
 
-@given(st.integers(1, 4096), st.integers(1, 4096), st.integers(1, 64))
-def test_shards_are_equal_parts_that_keep_every_thread_busy(batch_size: int, units: int, threads: int) -> None:
-    parts = shards(batch_size, units, threads)
+@given(st.integers(1, 4096), st.integers(1, 4096), st.integers(1, 64), st.sampled_from(["float32", "bfloat16"]))
+def test_shards_are_equal_parts_with_enough_to_do(batch_size: int, units: int, threads: int, precision: str) -> None:
+    parts = shards(batch_size, units, threads, precision)
     assert 1 <= parts <= threads
     assert batch_size % parts == 0
-    assert parts == 1 or batch_size // parts >= 16
+    assert parts == 1 or batch_size // parts >= (32 if precision == "bfloat16" else 16)
 
 
-def test_two_threads_share_the_batch_of_the_default_recipe() -> None:
+def test_two_threads_share_the_batch_of_the_default_recipe_in_float32() -> None:
     resolved = resolve(TrainingOptions(), Facts(66, 1_000_000, 2, False))
     assert resolved["shards"] == 2
     assert resolve(TrainingOptions(batch_size=16), Facts(66, 1_000_000, 2, False))["shards"] == 1
+    assert resolve(TrainingOptions(), Facts(66, 1_000_000, 2, True))["shards"] == 1
