@@ -31,6 +31,10 @@ fail() {
 command -v apt-get >/dev/null || fail "only Debian's packages are known for here"
 echo "system: installing $packages" >&2
 export DEBIAN_FRONTEND=noninteractive
-as_root apt-get update -qq >&2 || fail "could not be looked up (no right, or no network)"
-as_root apt-get install -y -qq --no-install-recommends $packages >&2 || fail "could not be installed"
+quietly() {
+    local said
+    said=$("$@" 2>&1) || { echo "$said" >&2; return 1; }
+}
+quietly as_root apt-get update -qq || fail "could not be looked up (no right, or no network)"
+quietly as_root apt-get install -y -qq --no-install-recommends $packages || fail "could not be installed"
 [ -z "$(missing)" ] || fail "are still missing"
