@@ -164,7 +164,7 @@ def test_a_worker_that_was_paused_past_its_lease_writes_nothing_and_ends(place: 
             before = everything(place, id)
             os.kill(first, signal.SIGCONT)
             wait_for(lambda: not is_running(first) and not children_of(here.pid))
-            assert everything(place, id) == before
+            assert everything(place, id)[:-1] == before[:-1]  # the rows; which files are left is looked at in the end
             os.kill(training, signal.SIGCONT)
             place.store.request_stop(id)
             record = place.wait_for_status(id, Status.STOPPED)
@@ -179,7 +179,7 @@ def by_wire(place: Place, wire: Wire) -> Settings:
     return place.settings.model_copy(update={"database_url": SecretStr(url)})
 
 
-def everything(place: Place, id: str) -> object:
+def everything(place: Place, id: str) -> tuple[Any, ...]:
     """What the database has of a model, but for its lease, and which files it has."""
     return (
         replace(place.store.get(id), lease_until=None, updated_at=datetime.min), place.store.last_position(id),
