@@ -88,4 +88,3 @@ def rows(peer: Peer | None, text: Path | None, runs: int = 3) -> Iterator[Row]:
             "the peer's", "1.40" if column == 0 else "",
         )  # fmt: skip
     yield Row("the whole training command, s", f"{max(figure[2] for figure in mine):.0f}", "", "", "200", "")
-

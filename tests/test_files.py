@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,23 +113,15 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_le
 def test_many_writers_of_one_file_all_succeed_and_the_file_is_always_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     contents = {bytes([number]) * 5000 for number in range(4)}
-    failures: list[Exception] = []
 
     def write(content: bytes) -> None:
-        try:
-            for _ in range(100):
-                with complete_or_absent(path) as file:
-                    file.write(content)
-                assert path.read_bytes() in contents
-        except Exception as failure:
-            failures.append(failure)
+        for _ in range(100):
+            with complete_or_absent(path) as file:
+                file.write(content)
+            assert path.read_bytes() in contents
 
-    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(write, contents))
     assert names(tmp_path) == ["a.txt"]
 
 

@@ -8,9 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,22 +197,14 @@ def test_a_file_of_another_size_than_it_should_have_is_refused(storage: Storage,
 
 def test_many_writers_of_one_file_all_succeed_and_it_is_always_whole(storage: Storage, tmp_path: Path) -> None:
     contents = {bytes([number]) * 50_000 for number in range(4)}
-    failures: list[Exception] = []
 
     def write(content: bytes) -> None:
-        try:
-            for _ in range(10):
-                put(storage, content)
-                assert storage.get(KEY, tmp_path).read_bytes() in contents
-        except Exception as failure:
-            failures.append(failure)
+        for _ in range(10):
+            put(storage, content)
+            assert storage.get(KEY, tmp_path).read_bytes() in contents
 
-    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(write, contents))
 
 
 WRITES = """

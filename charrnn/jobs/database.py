@@ -7,6 +7,7 @@ the tables.
 from __future__ import annotations
 
 import random
+import sqlite3
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -228,7 +229,7 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say so, below
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
@@ -238,6 +239,22 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers not wait for a writer. The file remembers it, so that only the first ones really change it.
+
+    Where two do it at once SQLite refuses one of them, without waiting its timeout first.
+    """
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(random.uniform(0.001, 0.02))
 
 
 def _mysql(url: URL, tls: ssl.SSLContext | None, answer_seconds: float | None) -> Engine:

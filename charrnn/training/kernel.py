@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -35,8 +35,18 @@ from charrnn.network.cells import Sizes, weight_shapes
 
 Tensor = Any  # tf.Tensor: TensorFlow ships no types
 Tensors = dict[str, Any]
+Moments = tuple[Tensors, Tensors]
 
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
+
+
+class Pieces(NamedTuple):
+    """What each of the steps of one call reads, see `Kernel.run`."""
+
+    ids: Tensor
+    lengths: Tensor
+    fresh: Tensor
+    rates: Tensor
 
 
 @dataclass(frozen=True)
@@ -319,7 +329,7 @@ class Kernel:
     def run(
         self,
         parameters: Tensors,
-        moments: tuple[Tensors, Tensors],
+        moments: Moments,
         state: Tensors,
         updates: int,
         ids: Any,
@@ -328,7 +338,7 @@ class Kernel:
         rates: Any,
         first_step: int,
         count: int,
-    ) -> tuple[Tensors, tuple[Tensors, Tensors], Tensors, Any]:
+    ) -> tuple[Tensors, Moments, Tensors, Any]:
         """`count` steps of training in one call.
 
         ids: int32 [most, seq_length + 1, batch]; lengths: int32 [most], the characters that count; fresh: bool
@@ -336,15 +346,17 @@ class Kernel:
         one shape, compiled once, serves every count. `updates` counts the updates that made the moments.
         Returns parameters, moments, state and losses: nats per character [most].
         """
-        result: tuple[Tensors, tuple[Tensors, Tensors], Tensors, Any] = self._run(
+        result: tuple[Tensors, Moments, Tensors, Any] = self._run(
             parameters,
             moments,
             state,
             tf.constant(updates, tf.int32),
-            tf.constant(ids, tf.int32),
-            tf.constant(lengths, tf.int32),
-            tf.constant(fresh, tf.bool),
-            tf.constant(rates, self.options.dtype),
+            Pieces(
+                tf.constant(ids, tf.int32),
+                tf.constant(lengths, tf.int32),
+                tf.constant(fresh, tf.bool),
+                tf.constant(rates, self.options.dtype),
+            ),
             tf.constant(first_step, tf.int32),
             tf.constant(count, tf.int32),
         )
@@ -423,60 +435,41 @@ class Kernel:
         return masks
 
     def _steps(
-        self,
-        parameters: Tensors,
-        moments: tuple[Tensors, Tensors],
-        state: Tensors,
-        updates: Tensor,
-        ids: Tensor,
-        lengths: Tensor,
-        fresh: Tensor,
-        rates: Tensor,
-        first_step: Tensor,
-        count: Tensor,
-    ) -> tuple[Tensors, tuple[Tensors, Tensors], Tensors, Tensor]:
-        def step(
-            k: Tensor, parameters: Tensors, moments: tuple[Tensors, Tensors], state: Tensors, losses: Tensor
-        ) -> Any:
-            now = _get(ids, k), _get(lengths, k), _get(fresh, k), first_step + k
-            loss, gradient, state = self._piece(parameters, state, *now, tf.constant(0))
-            parameters, moments = self._adam(parameters, moments, [gradient], _get(rates, k), updates + k + 1)
+        self, parameters: Tensors, moments: Moments, state: Tensors, updates: Tensor, pieces: Pieces,
+        first_step: Tensor, count: Tensor,
+    ) -> tuple[Tensors, Moments, Tensors, Tensor]:  # fmt: skip
+        def step(k: Tensor, parameters: Tensors, moments: Moments, state: Tensors, losses: Tensor) -> Any:
+            ids, length, fresh, rate = (_get(values, k) for values in pieces)
+            loss, gradient, state = self._piece(parameters, state, ids, length, fresh, first_step + k, tf.constant(0))
+            parameters, moments = self._adam(parameters, moments, [gradient], rate, updates + k + 1)
             return k + 1, parameters, moments, state, _put(losses, loss, k)
 
-        begin = (tf.constant(0), parameters, moments, state, tf.zeros_like(rates))
+        begin = (tf.constant(0), parameters, moments, state, tf.zeros_like(pieces.rates))
         _, parameters, moments, state, losses = tf.while_loop(lambda k, *_: k < count, step, begin)
         return parameters, moments, state, losses
 
     def _sharded_steps(
-        self,
-        parameters: Tensors,
-        moments: tuple[Tensors, Tensors],
-        state: Tensors,
-        updates: Tensor,
-        ids: Tensor,
-        lengths: Tensor,
-        fresh: Tensor,
-        rates: Tensor,
-        first_step: Tensor,
-        count: Tensor,
-    ) -> tuple[Tensors, tuple[Tensors, Tensors], Tensors, Tensor]:
+        self, parameters: Tensors, moments: Moments, state: Tensors, updates: Tensor, pieces: Pieces,
+        first_step: Tensor, count: Tensor,
+    ) -> tuple[Tensors, Moments, Tensors, Tensor]:  # fmt: skip
         """The same as `_steps`; each shard has its streams and their states for itself."""
         shards = range(self.options.shards)
         split = {name: tf.split(tensor, len(shards), axis=1) for name, tensor in state.items()}
         states = [{name: parts[shard] for name, parts in split.items()} for shard in shards]
 
         def step(k: Tensor, parameters: Tensors, moments: Any, states: Any, losses: Any) -> Any:
-            pieces = tf.split(ids[k], len(shards), axis=1)
-            now = lengths[k], fresh[k], first_step + k
+            ids, length, fresh, rate = (values[k] for values in pieces)
+            ids = tf.split(ids, len(shards), axis=1)
             results = [
-                self._shard(parameters, states[shard], pieces[shard], *now, tf.constant(shard)) for shard in shards
+                self._shard(parameters, states[shard], ids[shard], length, fresh, first_step + k, tf.constant(shard))
+                for shard in shards
             ]
             gradients = [gradient for _, gradient, _ in results]
-            parameters, moments = self._update(parameters, moments, gradients, rates[k], updates + k + 1)
+            parameters, moments = self._update(parameters, moments, gradients, rate, updates + k + 1)
             loss = tf.add_n([loss for loss, _, _ in results]) / len(shards)
             return k + 1, parameters, moments, [state for _, _, state in results], losses.write(k, loss)
 
-        losses = tf.TensorArray(self.options.dtype, rates.shape[0], element_shape=[])
+        losses = tf.TensorArray(self.options.dtype, pieces.rates.shape[0], element_shape=[])
         begin = (tf.constant(0), parameters, moments, states, losses)
         _, parameters, moments, states, losses = tf.while_loop(lambda k, *_: k < count, step, begin)
         after = {name: tf.concat([state[name] for state in states], axis=1) for name in state}
@@ -492,8 +485,8 @@ class Kernel:
         return self.gradients(parameters, state, ids, length, step, shard)
 
     def _adam(
-        self, parameters: Tensors, moments: tuple[Tensors, Tensors], shards: list[Tensors], rate: Tensor, update: Tensor
-    ) -> tuple[Tensors, tuple[Tensors, Tensors]]:
+        self, parameters: Tensors, moments: Moments, shards: list[Tensors], rate: Tensor, update: Tensor
+    ) -> tuple[Tensors, Moments]:
         """The mean of the shards' gradients, clipped by its global norm (Pascanu, Mikolov, Bengio 2013), then Adam with
         decoupled weight decay (AdamW)."""
         dtype = self.options.dtype
@@ -566,9 +559,7 @@ class _Weights:
             return tf.transpose(rows, [0, 2, 1])
         return tf.one_hot(ids, self.vocab_size, axis=1, dtype=self.dtype)
 
-    def preactivations(
-        self, layer: int, inputs: Tensor, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def preactivations(self, layer: int, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """W x + b and R h (+ c), each [gates, H, streams]."""
         shape = (self.cell.gates, self.units, inputs.shape[1])
         from_input = _product(self.input[layer], inputs) + self.parameters[f"layers.{layer}.bias"]

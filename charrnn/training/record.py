@@ -23,9 +23,7 @@ class Record:
 
     def point(self, step: int, seconds: float, epochs: float, **values: float) -> None:
         """A point of the curves: `train_loss`, `validation_loss` (nats per character), `learning_rate`."""
-        self.data["points"].append(
-            {"step": step, "seconds": round(seconds, 3), "epoch": round(epochs, 4), **values}
-        )
+        self.data["points"].append({"step": step, "seconds": round(seconds, 3), "epoch": round(epochs, 4), **values})
         self.data["points"] = thinned(self.data["points"], MOST_POINTS)
 
     def sample(self, step: int, text: str) -> None:

@@ -133,9 +133,7 @@ class Trainer:
             self.validated_step = self.step
         self.record = Record({**metadata["record"], "finished": False, "reason": None})
         self._note(f"resumed at step {self.step:,}")
-        changed = [
-            name for name, value in environment().items() if metadata["environment"].get(name) != value
-        ]
+        changed = [name for name, value in environment().items() if metadata["environment"].get(name) != value]
         if changed:
             self._note(
                 f"{' and '.join(changed)} changed since the checkpoint: it goes on, but no longer to exactly the "
@@ -267,9 +265,7 @@ class Trainer:
         if self.step == self.sample_step:
             self._sample()
         every = options["save_every"]
-        if self.reason is None and (
-            self.step % every == 0 if every else now.seconds - self.saved_at >= SAVE_SECONDS
-        ):
+        if self.reason is None and (self.step % every == 0 if every else now.seconds - self.saved_at >= SAVE_SECONDS):
             self._save_checkpoint()
 
     def _look_for_end(self) -> None:

@@ -117,6 +117,25 @@ def test_those_who_write_to_sqlite_wait_for_each_other(tmp_path: Path, monkeypat
     other.close()
 
 
+def test_a_new_sqlite_file_waits_for_whoever_sets_it_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "charrnn.sqlite3"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr("charrnn.jobs.database.time.sleep", sleep)
+    database = Database(f"sqlite:///{file}")
+    assert database.read(lambda connection: connection.scalar(text("PRAGMA journal_mode"))) == "wal"
+    assert len(waits) == 3
+    database.close()
+    other.close()
+
+
 def test_a_transaction_that_lost_a_race_is_made_again(mariadb: str) -> None:
     database = Database(mariadb)
     database.upgrade()
