@@ -71,6 +71,10 @@ class QuotaExceeded(CharRNNError):
         self.seconds = seconds
 
 
+class TooLarge(QuotaExceeded):
+    """What was handed over has more bytes than there is room for."""
+
+
 class DatabaseUnavailable(CharRNNError):
     """The database does not answer. What was asked for may be asked again."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from charrnn.errors import CharRNNError, QuotaExceeded, StorageUnavailable
+from charrnn.errors import CharRNNError, StorageUnavailable, TooLarge
 
 #: a path (also as str), the content itself, or a file that is open for reading bytes
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
@@ -21,7 +21,7 @@ _PIECE = 1 << 20  # bytes
 def receive(source: Source, target: Path, limit: int | None, refused: type[CharRNNError]) -> int:
     """Copy `source` to the new file `target` and return how many bytes it has.
 
-    Raises `refused` for a source that cannot be read to its end, QuotaExceeded for one of more than `limit` bytes and
+    Raises `refused` for a source that cannot be read to its end, TooLarge for one of more than `limit` bytes and
     StorageUnavailable when `target` cannot be written; the caller removes what is there by then.
     """
     size = 0
@@ -30,7 +30,7 @@ def receive(source: Source, target: Path, limit: int | None, refused: type[CharR
             for piece in _pieces(source, refused):
                 size += len(piece)
                 if limit is not None and size > limit:
-                    raise QuotaExceeded(f"{shown_name(source, 'it')} is too large: there is room for {limit:,} bytes")
+                    raise TooLarge(f"{shown_name(source, 'it')} is too large: there is room for {limit:,} bytes")
                 file.write(piece)
     except OSError as error:  # those of the source have become `refused`
         raise StorageUnavailable(f"it cannot be stored: {error.strerror or error}") from error

@@ -48,6 +48,7 @@ from charrnn.storage import model_key
 if TYPE_CHECKING:
     from charrnn.config import Settings
     from charrnn.jobs.store import Store
+    from charrnn.jobs.supervisor import Supervisor
     from charrnn.network.evaluate import Evaluation, Score
     from charrnn.network.model import Model, Prediction
     from charrnn.network.options import TrainingOptions
@@ -554,6 +555,16 @@ class Workspace:
         if self._store.database.embedded:  # and so on this machine, where one that was killed need not be waited for
             return any(_runs(supervisor.pid) for supervisor in heard_of)
         return bool(heard_of)
+
+    def check_storage(self) -> None:
+        """Raises StorageUnavailable when files cannot be stored now."""
+        self._storage.check()
+
+    def supervisor(self) -> Supervisor:
+        """A new supervisor of what is queued here, to be run in a thread of this process."""
+        from charrnn.jobs.supervisor import Supervisor
+
+        return Supervisor(self.settings, self._store)
 
     def ensure_supervised(self) -> bool:
         """As `supervised`; with an embedded database a supervisor is started if there is none.

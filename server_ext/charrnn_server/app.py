@@ -1,0 +1,151 @@
+"""The extension as Jupyter sees it: its settings, its routes, and what it starts and ends.
+
+It knows Jupyter's server and when something has to be opened. It does not know HTTP, which the handlers do, nor what a
+model is, which the workspace does. Loading it costs a moment and opens nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jupyter_server.auth import IdentityProvider, User
+from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Any as AnyTrait
+from traitlets import Bool, Int
+
+from charrnn.errors import CharRNNError
+
+if TYPE_CHECKING:
+    from charrnn.workspace import Workspace
+
+Result = TypeVar("Result")
+
+API = "/charrnn/api/v1"
+AGAIN_SECONDS = 5.0  # between two tries to reach a database that is not there when the server starts
+_STOCK = (IdentityProvider, PasswordIdentityProvider, LegacyIdentityProvider)  # they ask for a token and know nobody
+
+
+def _setting(variable: str) -> Any:
+    return AnyTrait(None, allow_none=True, help=f"goes before the environment's {variable}").tag(config=True)
+
+
+class CharRNNServer(ExtensionApp):
+    """charrnn in a Jupyter server. Every setting of `charrnn.config.Settings` is a trait of the same name."""
+
+    name = "charrnn"
+    extension_url = "/charrnn/models"
+    description = "Train, understand and use small text generators, in the browser and over HTTP."
+
+    data_folder = _setting("CHARRNN_DATA_FOLDER")
+    database_url = _setting("CHARRNN_DATABASE_URL")
+    database_tls = _setting("CHARRNN_DATABASE_TLS")
+    database_tls_ca = _setting("CHARRNN_DATABASE_TLS_CA")
+    storage_url = _setting("CHARRNN_STORAGE_URL")
+    max_running = _setting("CHARRNN_MAX_RUNNING")
+    lease_seconds = _setting("CHARRNN_LEASE_SECONDS")
+    privacy = _setting("CHARRNN_PRIVACY")
+    admins = _setting("CHARRNN_ADMINS")
+    max_text_bytes = _setting("CHARRNN_MAX_TEXT_BYTES")
+    max_queued = _setting("CHARRNN_MAX_QUEUED")
+    max_minutes = _setting("CHARRNN_MAX_MINUTES")
+    max_generations_per_minute = _setting("CHARRNN_MAX_GENERATIONS_PER_MINUTE")
+    upload_limit = _setting("CHARRNN_UPLOAD_LIMIT")
+    model_cache = _setting("CHARRNN_MODEL_CACHE")
+
+    supervise = Bool(
+        True, help="train what is queued in this server; without, `charrnn supervise` has to run somewhere"
+    ).tag(config=True)
+    threads = Int(8, min=1, help="requests that may wait for the database or for files at a time").tag(config=True)
+
+    def initialize_settings(self) -> None:
+        """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
+        self._pool = ThreadPoolExecutor(self.threads, "charrnn")
+        self._opening = threading.Lock()
+        self._workspace: Workspace | None = None
+        self._stopping = threading.Event()
+        self._supervisor: threading.Thread | None = None
+
+    def initialize_handlers(self) -> None:
+        """Add our routes to the server's."""
+        from charrnn_server.handlers import routes
+
+        self.handlers.extend(routes())
+
+    async def _start_jupyter_server_extension(self, _: object) -> None:
+        """In a server of our own trainings go on at once; in somebody else's nothing happens until it is asked for."""
+        if self.is_own_server:
+            self.ensure_supervised()
+
+    async def stop_extension(self) -> None:
+        """Let workers save what they have learned, and close what was opened."""
+        self._stopping.set()
+        if self._supervisor is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._workspace is not None:
+            self._workspace.close()
+
+    @property
+    def is_own_server(self) -> bool:
+        """Whether `jupyter charrnn` started this server, and not somebody who has other things to do in it too."""
+        return self.serverapp is not None and self.serverapp.starter_app is self
+
+    async def run(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+        """What `function` returns, called in a thread: whatever may wait for the database or for files belongs there."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments, **options))
+
+    # what is opened at first use, from any thread ---------------------------------------------------------------------
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace of whoever sits at this machine. Raises InvalidSettings."""
+        with self._opening:
+            if self._workspace is None:
+                from charrnn.config import Settings
+                from charrnn.workspace import Workspace
+
+                given = {name: getattr(self, name) for name in Settings.model_fields}
+                settings = Settings(**{name: value for name, value in given.items() if value is not None})
+                self._workspace = Workspace(settings=settings)
+            return self._workspace
+
+    def workspace_of(self, user: User) -> Workspace:
+        """The models as this user may see them.
+
+        Where Jupyter only asks for a token or a password, whoever has it is the person at this machine. An identity
+        provider that knows people, such as JupyterHub's, says who it is.
+        """
+        assert self.serverapp is not None
+        knows_people = type(self.serverapp.identity_provider) not in _STOCK
+        return self.workspace.as_user(user.username if knows_people else None)
+
+    def ensure_supervised(self) -> None:
+        """Train what is queued from now on, in workers of this server; nothing happens if it does already."""
+        with self._opening:
+            if self.supervise and self._supervisor is None and not self._stopping.is_set():
+                self._supervisor = threading.Thread(target=self._supervise, name="charrnn-supervise")
+                self._supervisor.start()
+
+    def _supervise(self) -> None:
+        told = ""
+        while not self._stopping.is_set():
+            try:
+                supervisor = self.workspace.supervisor()
+            except CharRNNError as error:  # the database is not there yet, or not as it should be
+                if str(error) != told:
+                    told = str(error)
+                    self.log.warning("nothing can be trained yet: %s", error)
+                self._stopping.wait(AGAIN_SECONDS)
+            else:
+                supervisor.run(self._stopping)
+
+
+def main() -> None:
+    """`jupyter charrnn`."""
+    CharRNNServer.launch_instance()

@@ -1,0 +1,12 @@
+"""The routes, each module's own list of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def routes() -> list[tuple[str, Any]]:
+    """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
+    from charrnn_server.handlers import health, unknown
+
+    return [*health.ROUTES, *unknown.ROUTES]
