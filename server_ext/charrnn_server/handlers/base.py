@@ -117,9 +117,7 @@ class CharRNNHandler(APIHandler):
         if self.current_user is None:
             raise HTTPError(403, "nobody is logged in, and no token was sent")
         wanted = method.action
-        allowed = await ensure_async(
-            self.authorizer.is_authorized(self, self.current_user, wanted, self.auth_resource)
-        )
+        allowed = await ensure_async(self.authorizer.is_authorized(self, self.current_user, wanted, self.auth_resource))
         if not allowed:
             raise HTTPError(403, f"{self.current_user.username} may not {wanted} {self.auth_resource}")
 
