@@ -97,7 +97,7 @@ class CharRNNServer(ExtensionApp):
         return self.serverapp is not None and self.serverapp.starter_app is self
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-        """What `function` returns, called in a thread, where whatever may wait for the database or for files belongs."""
+        """What `function` returns, called in a thread: where whatever may wait for database or files belongs."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments, **options))
 
     # what is opened at first use, from any thread ---------------------------------------------------------------------
@@ -148,4 +148,4 @@ class CharRNNServer(ExtensionApp):
 
 def main() -> None:
     """`jupyter charrnn`."""
-    CharRNNServer.launch_instance()
+    CharRNNServer.launch_instance()  # type: ignore[no-untyped-call]

@@ -98,11 +98,11 @@ class CharRNNHandler(APIHandler):
 
     # before the body --------------------------------------------------------------------------------------------------
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override]
         """Refuse a request before its body is read."""
         self._body = bytearray()
         try:
-            await super().prepare()  # type: ignore[no-untyped-call]
+            await super().prepare()
             await self._authorize()
             self._refuse_large_body()
         except BaseException:
