@@ -1,7 +1,8 @@
 # The commands of the project. Each installs what it needs, and may be run twice.
 #
-#   make run                     learn a real text (the standard library's Python) for a minute, then write like it
-#   make run FILE=a.txt MINUTES=3
+#   make run                     start the server, and print its address
+#   make learn                   learn a real text (the standard library's Python) for a minute, then write like it
+#   make learn FILE=a.txt MINUTES=3
 #   make test                    everything CI checks: ruff, mypy, pytest
 #   make bench                   the benchmark table (most of an hour; python -m benchmarks NAME runs one)
 #   make bench PEER=torch_lstm.py PEER_PYTHON=python TEXT=tinyshakespeare.txt
@@ -14,10 +15,13 @@ FILE ?=
 MINUTES ?= 1
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint bench lock clean
+.PHONY: run learn test lint bench lock clean
 
 run: $(INSTALLED)
-	@scripts/run.sh "$(PYTHON)" "$(MINUTES)" "$(FILE)"
+	@scripts/run.sh "$(PYTHON)"
+
+learn: $(INSTALLED)
+	@scripts/learn.sh "$(PYTHON)" "$(MINUTES)" "$(FILE)"
 
 test: lint
 	@scripts/system.sh
