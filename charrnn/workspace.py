@@ -134,17 +134,20 @@ class Workspace:
             raise TypeError("give settings or single overrides, not both")
         self._enter(_Shared(settings), user, policy or Policy.from_settings(settings))
 
-    def _enter(self, shared: _Shared, user: str | None, policy: Policy) -> None:
+    def _enter(self, shared: _Shared, user: str | None, policy: Policy, origin: str | None = None) -> None:
         if user is not None and not 0 < len(user) <= NAME_LENGTH:
             raise NotAllowed(f"a user needs a name of 1 to {NAME_LENGTH} characters")
-        self.user, self.policy = user, policy
+        self.user, self.policy, self._origin = user, policy, origin
         self._limits = policy.of(user)
         self._shared = shared
 
-    def as_user(self, user: str | None, policy: Policy | None = None) -> Workspace:
-        """The same models in the eyes of another person. Connections and loaded models are shared."""
+    def as_user(self, user: str | None, policy: Policy | None = None, *, origin: str | None = None) -> Workspace:
+        """The same models in the eyes of another person. Connections and loaded models are shared.
+
+        `origin` is an account that is charged along with the person's, such as the address that they come from.
+        """
         other = object.__new__(Workspace)
-        other._enter(self._shared, user, policy or self.policy)
+        other._enter(self._shared, user, policy or self.policy, origin)
         return other
 
     def close(self) -> None:
@@ -178,11 +181,15 @@ class Workspace:
         Names need not be unique. Raises InvalidOptions, InvalidCorpus and QuotaExceeded; then there is no new model.
         """
         wanted = self._merged({}, options)
-        record = self._store.create(checked_name(name), self.user or "", options=wanted)
+        record = self._new(checked_name(name), options=wanted)
         if source is None and sample is None:
             return record
         with self._deleted_on_error(record):
             return self.attach(record.id, source, sample=sample, progress=progress)
+
+    def _new(self, name: str, **values: Any) -> ModelRecord:
+        limit = self._limits.shared(self._limits.max_models)
+        return self._store.create(name, self.user or "", origin=self._origin, max_models=limit, **values)
 
     def get(self, id: str) -> ModelRecord:
         """The model with this id, as it is now."""
@@ -286,8 +293,8 @@ class Workspace:
         """How many bytes a text of this model may have; the store looks again when it is there."""
         limits = [] if self._limits.upload_limit is None else [self._limits.upload_limit]
         if self._limits.max_text_bytes is not None:
-            used = self._store.text_bytes(record.owner) - record.corpus_bytes
-            limits.append(max(0, self._limits.max_text_bytes - used))
+            room = self._store.text_room(record.id, self._limits.shared(self._limits.max_text_bytes))
+            limits += [] if room is None else [room]
         return min(limits, default=None)
 
     def _refuse_named_file(self, source: object) -> None:
@@ -312,7 +319,7 @@ class Workspace:
             self._storage.put(text, facts.text_key, move=True)
             self._storage.put(ids, facts.ids_key, move=True)
             former = self._store.get(record.id).corpus
-            changed = self._store.set_corpus(record.id, facts, limit=self._limits.max_text_bytes)
+            changed = self._store.set_corpus(record.id, facts, limit=self._limits.shared(self._limits.max_text_bytes))
         if former is not None:
             self._discard(former.text_key, former.ids_key)
         return changed
@@ -430,7 +437,7 @@ class Workspace:
 
     def _enqueue(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
         allowed = self._limits.within_budget(options, spent=record.seconds / 60)
-        return self._store.enqueue(record.id, options=allowed, max_queued=self._limits.max_queued)
+        return self._store.enqueue(record.id, options=allowed, max_queued=self._limits.shared(self._limits.max_queued))
 
     def stop(self, id: str) -> ModelRecord:
         """Take a model out of the queue, or have its training save and end; a second time, end at once."""
@@ -473,7 +480,9 @@ class Workspace:
         if choices.other_characters(record.options, wanted):
             corpus = self._other_ids(record, wanted)
         with corpus as facts:
-            started = self._store.start_over(id, options=wanted, corpus=facts, max_queued=self._limits.max_queued)
+            started = self._store.start_over(
+                id, options=wanted, corpus=facts, max_queued=self._limits.shared(self._limits.max_queued)
+            )
         self._discard(*(key for key in (record.checkpoint, record.model_file) if key is not None))
         return started
 
@@ -497,9 +506,7 @@ class Workspace:
         wanted = self._merged(choices.without_budget(parent.options), options)
         choices.refuse_other_network(model.options, wanted)
         new_name = checked_name(f"{parent.name[: NAME_LENGTH - 7]} (fork)" if name is None else name)
-        child = self._store.create(
-            new_name, self.user or "", options=wanted, sampling=parent.sampling, parent_id=parent.id
-        )
+        child = self._new(new_name, options=wanted, sampling=parent.sampling, parent_id=parent.id)
         with self._deleted_on_error(child):
             with self._storage.scratch(_folder(child.id)) as scratch:
                 model.save(scratch / PARENT)
@@ -673,7 +680,7 @@ class Workspace:
     def _count_generation(self) -> None:
         limit = self._limits.max_generations_per_minute
         if limit is not None:
-            self._store.count_generation(self.user or "", limit)
+            self._store.count_generation(self.user or "", self._limits.shared(limit), origin=self._origin)
 
     # -- model files -------------------------------------------------------------------------------------------------
 
@@ -709,7 +716,7 @@ class Workspace:
                 model = _load(file)
             except InvalidModel as error:
                 raise _without_path(error, file, shown) from None
-            record = self._store.create(new_name, self.user or "")
+            record = self._new(new_name)
             with self._deleted_on_error(record):
                 key = model_key(record.id, IMPORTED)
                 self._storage.put(file, key, move=True)
