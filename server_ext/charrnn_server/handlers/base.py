@@ -13,6 +13,7 @@ import asyncio
 import functools
 import json
 import math
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -106,8 +107,10 @@ class CharRNNHandler(APIHandler):
             await self._authorize()
             self._refuse_large_body()
         except BaseException:
-            self._patience(REFUSED_SECONDS)
+            self._drain()
             raise
+        if self.current_user is not None and not self.token_authenticated:
+            _ = self.xsrf_token  # which sets the cookie that a browser needs for its next POST
         self._patience(SILENCE)
 
     async def _authorize(self) -> None:
@@ -127,6 +130,11 @@ class CharRNNHandler(APIHandler):
         if length.isdecimal() and int(length) > limit:
             raise errors.TooLarge(f"{int(length):,} bytes are too many: {limit:,} are the limit here")
         self.request.connection.set_max_body_size(limit + 1)  # type: ignore[union-attr]
+
+    def _drain(self) -> None:
+        """Throw away what still comes, for as long as somebody needs to stop sending and to read why."""
+        self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]
+        self._patience(REFUSED_SECONDS)
 
     def most_bytes(self) -> int:
         """How large the body of this request may be."""
@@ -183,6 +191,10 @@ class CharRNNHandler(APIHandler):
         if isinstance(error, errors.CharRNNError):
             status_code = next(status for kind, status in STATUS.items() if isinstance(error, kind))
         super().send_error(status_code, **kwargs)
+
+    def _request_summary(self) -> str:
+        """A request in the server's log. There may be a token in its query."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def log_exception(self, kind: Any, error: Any, traceback: Any) -> None:
         """What a user can do something about is no event in the server's log."""
