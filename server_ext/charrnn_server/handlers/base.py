@@ -13,7 +13,6 @@ import asyncio
 import functools
 import json
 import math
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -107,7 +106,7 @@ class CharRNNHandler(APIHandler):
             await self._authorize()
             self._refuse_large_body()
         except BaseException:
-            self._drain()
+            self._patience(REFUSED_SECONDS)
             raise
         if self.current_user is not None and not self.token_authenticated:
             _ = self.xsrf_token  # which sets the cookie that a browser needs for its next POST
@@ -130,11 +129,6 @@ class CharRNNHandler(APIHandler):
         if length.isdecimal() and int(length) > limit:
             raise errors.TooLarge(f"{int(length):,} bytes are too many: {limit:,} are the limit here")
         self.request.connection.set_max_body_size(limit + 1)  # type: ignore[union-attr]
-
-    def _drain(self) -> None:
-        """Throw away what still comes, for as long as somebody needs to stop sending and to read why."""
-        self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]
-        self._patience(REFUSED_SECONDS)
 
     def most_bytes(self) -> int:
         """How large the body of this request may be."""
