@@ -34,6 +34,8 @@ from charrnn.errors import (
     InvalidTransition,
     ModelNotFound,
     NotAllowed,
+    NoText,
+    NothingLearned,
     StorageUnavailable,
     WouldOverwrite,
 )
@@ -42,7 +44,7 @@ from charrnn.jobs.status import Status
 from charrnn.lines import printable
 from charrnn.loaded import LoadedModels
 from charrnn.policy import Policy
-from charrnn.received import Source, receive, shown_name
+from charrnn.received import Incoming, Source, receive, refuse_more, shown_name, without_path
 from charrnn.storage import model_key
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ PAGE_LIMIT = 200  # models
 ROWS_LIMIT = 10_000  # log lines, metrics or samples in one answer
 FOLLOW_EVERY = 0.5  # seconds between two looks at a log
 PARENT = "parent.safetensors"
+INCOMING = "incoming"  # where what still comes in is written
 IMPORTED = "model-0.safetensors"  # before any attempt
 _MOVES = 5  # how often a model file may be replaced while it is looked for
 
@@ -173,19 +176,20 @@ class Workspace:
     # -- models ------------------------------------------------------------------------------------------------------
 
     def create(
-        self, name: str, source: Source | None = None, *, sample: str | None = None,
+        self, name: str, source: Source | Incoming | None = None, *, sample: str | None = None, start: bool = False,
         progress: Callable[[float], None] | None = None, **options: Any,
     ) -> ModelRecord:  # fmt: skip
         """A new model with a name, training options and the text it will learn, which can be given later (`attach`).
 
-        Names need not be unique. Raises InvalidOptions, InvalidCorpus and QuotaExceeded; then there is no new model.
+        Names need not be unique. `start`: queue it for training at once. Raises InvalidOptions, InvalidCorpus and
+        QuotaExceeded, and InvalidTransition when it cannot be started; then there is no new model.
         """
         wanted = self._merged({}, options)
         record = self._new(checked_name(name), options=wanted)
-        if source is None and sample is None:
-            return record
         with self._deleted_on_error(record):
-            return self.attach(record.id, source, sample=sample, progress=progress)
+            if source is not None or sample is not None:
+                record = self.attach(record.id, source, sample=sample, progress=progress)
+            return self.start(record.id) if start else record
 
     def _new(self, name: str, **values: Any) -> ModelRecord:
         limit = self._limits.shared(self._limits.max_models)
@@ -236,6 +240,22 @@ class Workspace:
         self._own(id)
         return self._store.rename(id, checked_name(name))
 
+    def change(
+        self, id: str, *, name: str | None = None, options: Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> ModelRecord:  # fmt: skip
+        """Another name, other training options and other sampling options at once, as `rename`, `set_options` and
+        `set_sampling` do it; nothing is changed when one of them cannot be."""
+        record = self._own(id)
+        new_name = None if name is None else checked_name(name)
+        if sampling:
+            choices.merged_sampling(record.sampling, sampling)
+        if options:
+            record = self._change_options(record, options)
+        if sampling:
+            record = self.set_sampling(id, **sampling)
+        return record if new_name is None else self._store.rename(id, new_name)
+
     def delete(self, id: str) -> ModelRecord:
         """Remove a model, its text, log and files for good. Raises InvalidTransition while it is queued or running."""
         self._own(id)
@@ -260,13 +280,14 @@ class Workspace:
     def attach(
         self,
         id: str,
-        source: Source | None = None,
+        source: Source | Incoming | None = None,
         *,
         sample: str | None = None,
         name: str | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> ModelRecord:
-        """Give a model the text it will learn: a path, bytes, an open file of bytes, or the name of a sample text.
+        """Give a model the text it will learn: a path, bytes, an open file of bytes, what `receive_text` has taken in,
+        or the name of a sample text.
 
         `name` is what the text is called, by default its file's name. `progress` is called with the fraction done and
         may raise to give up. A text that was there before is replaced once the new one is whole; when anything goes
@@ -277,23 +298,58 @@ class Workspace:
             raise InvalidCorpus("give either a text or the name of a sample")
         self._refuse_named_file(source)
         self._refuse_other_text(record)
-        with self._storage.scratch(_folder(id)) as scratch:
-            text = scratch / "corpus.txt"
+        with contextlib.ExitStack() as stack:
             if source is None:
                 from charrnn.text import samples
 
+                text = stack.enter_context(self._storage.scratch(_folder(id))) / "corpus.txt"
                 samples.write(str(sample), text)
                 shown = name or str(sample)
             else:
-                receive(source, text, self._room(record), InvalidCorpus)
+                text = stack.enter_context(self._received(source, _folder(id), self._room(record), InvalidCorpus))
                 shown = name or shown_name(source, "text")
             return self._learn_from(record, text, printable(shown)[:NAME_LENGTH], progress)
 
-    def _room(self, record: ModelRecord) -> int | None:
-        """How many bytes a text of this model may have; the store looks again when it is there."""
+    def receive_text(self, id: str | None = None) -> Incoming:
+        """A place for a text that comes in bit by bit, to be handed to `attach` with this id, or to `create`.
+
+        What can be refused before anything comes is refused: raises InvalidTransition for a model that keeps its text.
+        There is room for `upload_limit` bytes, whoever sends them, and for what is left of a person's texts.
+        """
+        record = None if id is None else self._own(id)
+        if record is not None:
+            self._refuse_other_text(record)
+        return self._incoming(self._room(record), "text", is_text=True)
+
+    def receive_model(self) -> Incoming:
+        """The same for a model file, to be handed to `import_model`."""
+        return self._incoming(self._limits.upload_limit, "model", is_text=False)
+
+    def _incoming(self, room: int | None, name: str, *, is_text: bool) -> Incoming:
+        limits = [limit for limit in (self.policy.upload_limit, room) if limit is not None]
+        return Incoming(self._storage.scratch(INCOMING), min(limits, default=None), name, is_text=is_text)
+
+    @contextlib.contextmanager
+    def _received(
+        self, source: Source | Incoming, folder: str, room: int | None, refused: type[CharRNNError]
+    ) -> Iterator[Path]:
+        """What was handed over, as a file in a scratch folder, which is removed at the end."""
+        if isinstance(source, Incoming):
+            with source:
+                refuse_more(room, source.size, source.name)
+                yield source.complete()
+            return
+        with self._storage.scratch(folder) as scratch:
+            file = scratch / "received"
+            receive(source, file, room, refused)
+            yield file
+
+    def _room(self, record: ModelRecord | None) -> int | None:
+        """How many bytes a text of this model, or of a new one, may have; the store looks again when it is there."""
         limits = [] if self._limits.upload_limit is None else [self._limits.upload_limit]
         if self._limits.max_text_bytes is not None:
-            room = self._store.text_room(record.id, self._limits.shared(self._limits.max_text_bytes))
+            limit = self._limits.shared(self._limits.max_text_bytes)
+            room = self._store.text_room(limit, self.user or "", origin=self._origin, instead_of=record)
             limits += [] if room is None else [room]
         return min(limits, default=None)
 
@@ -341,7 +397,7 @@ class Workspace:
                 extend=vocabulary is not None, progress=progress,
             )  # fmt: skip
         except (InvalidCorpus, InvalidOptions) as error:
-            raise _without_path(error, text, shown) from None
+            raise without_path(error, text, shown) from None
         report = corpus.report()
         return CorpusFacts(
             name=shown, bytes=corpus.source_bytes, characters=report.characters, distinct=report.distinct,
@@ -364,13 +420,13 @@ class Workspace:
             self._storage.delete(*keys)
 
     def report(self, id: str) -> TextReport:
-        """What a person should know about a model's text before it is learned. Raises InvalidCorpus without a text."""
+        """What a person should know about a model's text before it is learned. Raises NoText without one."""
         from charrnn.text.report import TextReport
 
         record = self.get(id)
         facts = record.corpus
         if facts is None:
-            raise InvalidCorpus(f"{record.name!r} has no text")
+            raise NoText(f"{record.name!r} has no text")
         return TextReport(
             facts.characters, facts.distinct, facts.vocabulary_size, facts.unknown,
             tuple((character, count) for character, count in facts.commonest), facts.preview, tuple(facts.warnings),
@@ -421,7 +477,8 @@ class Workspace:
     # -- training ----------------------------------------------------------------------------------------------------
 
     def start(self, id: str, **options: Any) -> ModelRecord:
-        """Queue a model for training, or to go on where it stopped; one that waits or runs already stays as it is.
+        """Queue a model for training, or to go on where it stopped; one that waits or runs already, with these options,
+        stays as it is.
 
         Raises InvalidTransition without a text or when it is complete, InvalidOptions and QuotaExceeded.
         """
@@ -429,10 +486,10 @@ class Workspace:
         self._refuse_without_text(record, "trained")
         if record.status == Status.COMPLETE:
             raise InvalidTransition(f"{record.name!r} is complete: continue it with a larger budget, or start it over")
+        if record.active and choices.merged(record.options, options, files=self.user is None) == record.options:
+            return record  # whoever did not hear that it was started may say it again
         if options:
             record = self._change_options(record, options)
-        if record.active:
-            return record
         return self._enqueue(record, record.options)
 
     def _enqueue(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
@@ -499,7 +556,7 @@ class Workspace:
     ) -> ModelRecord:  # fmt: skip
         """A new model that begins with what this one has learned, for another text or, without one, for the same.
 
-        It keeps the network and the characters, and the options but for the budget. Raises InvalidModel when there is
+        It keeps the network and the characters, and the options but for the budget. Raises NothingLearned when there is
         nothing to begin with, InvalidCorpus, InvalidOptions and QuotaExceeded; then there is no new model.
         """
         parent, model = self.get(id), self.model(id)
@@ -597,7 +654,7 @@ class Workspace:
     def model(self, id: str) -> Model:
         """The model as it is now, also while it is trained. It is kept in memory, and shared: do not change it.
 
-        Raises InvalidModel while it has learned nothing.
+        Raises NothingLearned while it has.
         """
         record = self.get(id)
         for _ in range(_MOVES):
@@ -675,7 +732,7 @@ class Workspace:
             try:
                 return model.evaluate(text)
             except InvalidCorpus as error:
-                raise _without_path(error, text, shown_name(source, "the text")) from None
+                raise without_path(error, text, shown_name(source, "the text")) from None
 
     def _count_generation(self) -> None:
         limit = self._limits.max_generations_per_minute
@@ -687,7 +744,7 @@ class Workspace:
     def export(self, id: str, target: str | PathLike[str] | BinaryIO, *, force: bool = False) -> None:
         """Write the model as it is now to a `.safetensors` file, whole or not at all, or to a file open for writing.
 
-        Raises InvalidModel while it has learned nothing, and WouldOverwrite unless `force` is given; OSError.
+        Raises NothingLearned while it has, and WouldOverwrite unless `force` is given; OSError.
         """
         self._refuse_named_file(target)
         if isinstance(target, str | PathLike):
@@ -701,7 +758,26 @@ class Workspace:
             with whole.open("rb") as file:
                 shutil.copyfileobj(file, target)
 
-    def import_model(self, source: Source, name: str | None = None) -> ModelRecord:
+    @contextlib.contextmanager
+    def model_file(self, id: str) -> Iterator[tuple[ModelRecord, BinaryIO]]:
+        """The model's file as it is now, to be read to its end whatever takes its place meanwhile, and its record.
+
+        Raises InvalidModel while it has learned nothing.
+        """
+        record = self.get(id)
+        with contextlib.ExitStack() as stack:
+            for move in range(_MOVES):
+                key = _model_file(record)
+                try:
+                    file = stack.enter_context(stack.enter_context(self._local(key)).open("rb"))
+                    break
+                except (FileNotInStorage, FileNotFoundError):
+                    record = self.get(id)
+                    if record.model_file == key or move == _MOVES - 1:
+                        raise FileNotInStorage(f"the file of {record.name!r} is not in the storage") from None
+            yield record, file
+
+    def import_model(self, source: Source | Incoming, name: str | None = None) -> ModelRecord:
         """A new model from a `.safetensors` file that charrnn wrote: it writes at once, and can be forked.
 
         Raises InvalidModel for anything else, QuotaExceeded, and InvalidOptions for a name that cannot be.
@@ -709,13 +785,11 @@ class Workspace:
         self._refuse_named_file(source)
         shown = printable(shown_name(source, "model"))
         new_name = checked_name(Path(shown).stem[:NAME_LENGTH] if name is None else name)
-        with self._storage.scratch("models") as scratch:
-            file = scratch / "model.safetensors"
-            receive(source, file, self._limits.upload_limit, InvalidModel)
+        with self._received(source, "models", self._limits.upload_limit, InvalidModel) as file:
             try:
                 model = _load(file)
             except InvalidModel as error:
-                raise _without_path(error, file, shown) from None
+                raise without_path(error, file, shown) from None
             record = self._new(new_name)
             with self._deleted_on_error(record):
                 key = model_key(record.id, IMPORTED)
@@ -745,7 +819,7 @@ def _new_keys(id: str) -> tuple[str, str]:
 def _model_file(record: ModelRecord) -> str:
     if record.model_file is None:
         when = "it writes from its first validation on" if record.active else "train it first"
-        raise InvalidModel(f"{record.name!r} is {record.status} and has learned nothing yet: {when}")
+        raise NothingLearned(f"{record.name!r} is {record.status} and has learned nothing yet: {when}")
     return record.model_file
 
 
@@ -758,14 +832,6 @@ def _load(path: Path) -> Model:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _without_path(error: CharRNNError, path: Path, shown: str) -> CharRNNError:
-    """The same error, with the name that a person knows in the place of the path of our copy."""
-    message = str(error).replace(str(path), shown)
-    if isinstance(error, InvalidOptions):
-        return InvalidOptions(message, {name: text.replace(str(path), shown) for name, text in error.fields.items()})
-    return type(error)(message)
 
 
 def _figures(model: Model) -> dict[str, Any]:

@@ -90,14 +90,14 @@ def text_bytes(connection: Connection, account: str) -> int:
     return connection.scalar(select(Account.text_bytes).where(Account.owner == account)) or 0
 
 
-def text_room(connection: Connection, record: ModelRecord, limits: Limits) -> int | None:
-    """How many bytes a text of this model may have, in the place of the one that it has; None: any number."""
-    room = [
-        each.limit - text_bytes(connection, each.account) + record.corpus_bytes
-        for each in charged(record.owner, origin_of(connection, record.id), limits)
+def text_room(connection: Connection, owner: str, origin: str | None, limits: Limits) -> int | None:
+    """How many bytes another text may have; None: any number. Less than none, if limits were lowered."""
+    room = (
+        each.limit - text_bytes(connection, each.account)
+        for each in charged(owner, origin, limits)
         if each.limit is not None
-    ]
-    return max(0, min(room)) if room else None
+    )
+    return min(room, default=None)
 
 
 def count_text(connection: Connection, owner: str, origin: str | None, more: int, limits: Limits) -> None:

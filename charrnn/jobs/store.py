@@ -300,9 +300,20 @@ class Store:
         """Bytes of all texts of an owner."""
         return self.database.read(lambda connection: accounts.text_bytes(connection, owner))
 
-    def text_room(self, id: str, limit: Limits) -> int | None:
-        """How many bytes a text of this model may have, in the place of the one that it has; None: any number."""
-        return self.database.read(lambda connection: accounts.text_room(connection, listing.one(connection, id), limit))
+    def text_room(
+        self, limit: Limits, owner: str, *, origin: str | None = None, instead_of: ModelRecord | None = None
+    ) -> int | None:
+        """How many bytes another text of an owner may have, or one in the place of this model's; None: any number."""
+
+        def work(connection: Connection) -> int | None:
+            if instead_of is None:
+                return accounts.text_room(connection, owner, origin, limit)
+            charged = instead_of.owner, accounts.origin_of(connection, instead_of.id)
+            room = accounts.text_room(connection, *charged, limit)
+            return None if room is None else room + instead_of.corpus_bytes
+
+        room = self.database.read(work)
+        return None if room is None else max(0, room)
 
     def count_generation(self, owner: str, limit: Limits = NO_LIMIT, *, origin: str | None = None) -> None:
         """Count a generation in this minute. Raises QuotaExceeded if there have been `limit`."""

@@ -20,7 +20,7 @@ from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Int
+from traitlets import Bool, Float, Int
 
 from charrnn.errors import CharRNNError, InvalidSettings
 
@@ -77,6 +77,14 @@ class CharRNNServer(ExtensionApp):
         True, help="train what is queued in this server; without, `charrnn supervise` has to run somewhere"
     ).tag(config=True)
     threads = Int(8, min=1, help="requests that may wait for the database or for files at a time").tag(config=True)
+    long_threads = Int(
+        2,
+        min=1,
+        help="texts or models that are read in at a time after they have come; lists and pages do not wait for it",
+    ).tag(config=True)
+    silence = Float(
+        30.0, min=0.1, help="seconds without data after which a request that still has to send some is dropped"
+    ).tag(config=True)
 
     flags = {  # noqa: RUF012
         **ExtensionApp.flags,
@@ -102,6 +110,7 @@ class CharRNNServer(ExtensionApp):
     def initialize_settings(self) -> None:
         """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
         self._pool = ThreadPoolExecutor(self.threads, "charrnn")
+        self._long = ThreadPoolExecutor(self.long_threads, "charrnn-long")
         self._opening = threading.Lock()
         self._workspace: Workspace | None = None
         self._stopping = threading.Event()
@@ -124,7 +133,8 @@ class CharRNNServer(ExtensionApp):
         self._stopping.set()
         if self._supervisor is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._long):
+            pool.shutdown(wait=False, cancel_futures=True)
         if self._workspace is not None:
             self._workspace.close()
 
@@ -136,6 +146,10 @@ class CharRNNServer(ExtensionApp):
     async def run(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """What `function` returns, called in a thread: where whatever may wait for database or files belongs."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments, **options))
+
+    async def run_long(self, function: Callable[..., Result]) -> Result:
+        """The same for what takes more than a moment: few at a time, so that the rest need not wait for them."""
+        return await asyncio.get_running_loop().run_in_executor(self._long, function)
 
     # what is opened at first use, from any thread ---------------------------------------------------------------------
 
