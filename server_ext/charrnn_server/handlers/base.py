@@ -44,6 +44,8 @@ STATUS: Mapping[type[errors.CharRNNError], int] = {
     errors.InvalidTransition: 409,
     errors.WouldOverwrite: 409,
     errors.AmbiguousName: 409,
+    errors.NoText: 409,  # before their parents: texts and files are wrong, but a model is not there yet
+    errors.NothingLearned: 409,
     errors.TooLarge: 413,
     errors.InvalidOptions: 422,
     errors.InvalidCorpus: 422,
