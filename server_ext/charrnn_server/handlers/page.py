@@ -79,7 +79,9 @@ class Page(CharRNNHandler):
         return super(APIHandler, self).get_login_url()
 
     def turn_away(self) -> None:
-        """Send somebody who is not known to log in, if that can be come back from."""
+        """Send somebody who is not known to log in, and back here after that; not where a form would be lost."""
+        if self.request.method not in ("GET", "HEAD"):
+            super().turn_away()
         web.authenticated(lambda page: None)(self)
 
     def tell(self, problem: dict[str, Any]) -> None:
