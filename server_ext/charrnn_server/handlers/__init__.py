@@ -7,6 +7,7 @@ from typing import Any
 
 def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
-    from charrnn_server.handlers import health, unknown
+    from charrnn_server.handlers import docs, health, models, pages, reports, schemas, training, unknown
 
-    return [*health.ROUTES, *unknown.ROUTES]
+    modules = [models, training, reports, schemas, health, docs, pages, unknown]
+    return [route for module in modules for route in module.ROUTES]
