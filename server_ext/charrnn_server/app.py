@@ -91,11 +91,6 @@ class CharRNNServer(ExtensionApp):
         PUBLIC_FLAG.lstrip("-"): ({}, "Serve visitors, who need no token: nothing but charrnn is in that server."),
     }
 
-    def initialize(self) -> None:  # type: ignore[override]
-        """Add all that is ours to the server. Raises InvalidSettings where a public launch was asked for too late."""
-        self._refuse_to_be_public()
-        super().initialize()  # type: ignore[no-untyped-call]
-
     def _refuse_to_be_public(self) -> None:
         """Whoever asks for a server of visitors gets that or nothing of ours, never one with other rules."""
         if self.public or public_variable():
@@ -117,7 +112,8 @@ class CharRNNServer(ExtensionApp):
         self._supervisor: threading.Thread | None = None
 
     def initialize_handlers(self) -> None:
-        """Add our routes to the server's."""
+        """Add our routes to the server's. Raises InvalidSettings where a public launch was asked for too late."""
+        self._refuse_to_be_public()
         importlib.import_module("charrnn_server.metrics")  # they show before anything is counted
         from charrnn_server.handlers import routes
 

@@ -238,6 +238,7 @@ class PublicCharRNNServer(CharRNNServer):
 
     def initialize_handlers(self) -> None:
         """Add what only visitors need."""
+        self._refuse_to_be_public()
         from charrnn_server.handlers.visitors import ROUTES
 
         assert self.serverapp is not None

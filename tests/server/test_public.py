@@ -119,7 +119,7 @@ def test_whatever_else_a_jupyter_server_has_is_not_there_for_visitors(public: Se
             headers = {"token": {"Authorization": f"token {token}"}, "nobody": {"Authorization": "token x"}}
             options = {"headers": headers.get(somebody, {}), "timeout": 60, "allow_redirects": False}
             answer = requests.request(method, public.site + path, **options)  # type: ignore[arg-type]
-        if answer.status_code not in (403, 404) or "diary" in answer.text.replace(path, ""):
+        if answer.status_code not in (403, 404) or "dear diary" in answer.text:
             found[f"{method} {path}"] = answer.status_code
     assert found == {}
 
@@ -171,7 +171,7 @@ def test_configuration_files_bring_nothing_back(tmp_path: Path) -> None:
 def test_a_browser_gets_a_cookie_and_is_the_same_visitor_from_then_on(public: Server) -> None:
     browser = Browser(public)
     answer = browser.ask("GET", "/models", headers=PAGE)
-    set_cookie = next(text for text in answer.headers["Set-Cookie"].split(", ") if text.startswith(COOKIE))
+    set_cookie = next(text for text in answer.raw.headers.getlist("Set-Cookie") if text.startswith(COOKIE))
     given = [part.strip().lower() for part in set_cookie.split(";")]
     assert {"httponly", "samesite=lax", "path=/"} <= set(given)
     assert "secure" not in given
