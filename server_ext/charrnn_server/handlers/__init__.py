@@ -7,7 +7,19 @@ from typing import Any
 
 def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
-    from charrnn_server.handlers import docs, health, models, pages, reports, schemas, training, unknown
+    from charrnn_server.handlers import (
+        docs,
+        files,
+        health,
+        models,
+        pages,
+        reports,
+        schemas,
+        training,
+        unknown,
+        upload_page,
+        uploads,
+    )
 
-    modules = [models, training, reports, schemas, health, docs, pages, unknown]
+    modules = [models, training, reports, schemas, uploads, files, health, docs, pages, upload_page, unknown]
     return [route for module in modules for route in module.ROUTES]

@@ -175,7 +175,7 @@ class CharRNNHandler(APIHandler):
 
     # the body ---------------------------------------------------------------------------------------------------------
 
-    async def data_received(self, chunk: bytes) -> None:  # type: ignore[override]
+    async def data_received(self, chunk: bytes) -> None:
         """Take a piece of the body in, or let it go if the answer is there already."""
         self._came += len(chunk)
         self._to_come -= len(chunk)
