@@ -34,6 +34,8 @@ from charrnn.errors import (
     InvalidTransition,
     ModelNotFound,
     NotAllowed,
+    NoText,
+    NothingLearned,
     StorageUnavailable,
     WouldOverwrite,
 )
@@ -238,6 +240,22 @@ class Workspace:
         self._own(id)
         return self._store.rename(id, checked_name(name))
 
+    def change(
+        self, id: str, *, name: str | None = None, options: Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> ModelRecord:  # fmt: skip
+        """Another name, other training options and other sampling options at once, as `rename`, `set_options` and
+        `set_sampling` do it; nothing is changed when one of them cannot be."""
+        record = self._own(id)
+        new_name = None if name is None else checked_name(name)
+        if sampling:
+            choices.merged_sampling(record.sampling, sampling)
+        if options:
+            record = self._change_options(record, options)
+        if sampling:
+            record = self.set_sampling(id, **sampling)
+        return record if new_name is None else self._store.rename(id, new_name)
+
     def delete(self, id: str) -> ModelRecord:
         """Remove a model, its text, log and files for good. Raises InvalidTransition while it is queued or running."""
         self._own(id)
@@ -366,13 +384,13 @@ class Workspace:
             self._storage.delete(*keys)
 
     def report(self, id: str) -> TextReport:
-        """What a person should know about a model's text before it is learned. Raises InvalidCorpus without a text."""
+        """What a person should know about a model's text before it is learned. Raises NoText without one."""
         from charrnn.text.report import TextReport
 
         record = self.get(id)
         facts = record.corpus
         if facts is None:
-            raise InvalidCorpus(f"{record.name!r} has no text")
+            raise NoText(f"{record.name!r} has no text")
         return TextReport(
             facts.characters, facts.distinct, facts.vocabulary_size, facts.unknown,
             tuple((character, count) for character, count in facts.commonest), facts.preview, tuple(facts.warnings),
@@ -423,7 +441,8 @@ class Workspace:
     # -- training ----------------------------------------------------------------------------------------------------
 
     def start(self, id: str, **options: Any) -> ModelRecord:
-        """Queue a model for training, or to go on where it stopped; one that waits or runs already stays as it is.
+        """Queue a model for training, or to go on where it stopped; one that waits or runs already, with these options,
+        stays as it is.
 
         Raises InvalidTransition without a text or when it is complete, InvalidOptions and QuotaExceeded.
         """
@@ -431,10 +450,10 @@ class Workspace:
         self._refuse_without_text(record, "trained")
         if record.status == Status.COMPLETE:
             raise InvalidTransition(f"{record.name!r} is complete: continue it with a larger budget, or start it over")
+        if record.active and choices.merged(record.options, options, files=self.user is None) == record.options:
+            return record  # whoever did not hear that it was started may say it again
         if options:
             record = self._change_options(record, options)
-        if record.active:
-            return record
         return self._enqueue(record, record.options)
 
     def _enqueue(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
@@ -499,7 +518,7 @@ class Workspace:
     ) -> ModelRecord:  # fmt: skip
         """A new model that begins with what this one has learned, for another text or, without one, for the same.
 
-        It keeps the network and the characters, and the options but for the budget. Raises InvalidModel when there is
+        It keeps the network and the characters, and the options but for the budget. Raises NothingLearned when there is
         nothing to begin with, InvalidCorpus, InvalidOptions and QuotaExceeded; then there is no new model.
         """
         parent, model = self.get(id), self.model(id)
@@ -609,7 +628,7 @@ class Workspace:
     def model(self, id: str) -> Model:
         """The model as it is now, also while it is trained. It is kept in memory, and shared: do not change it.
 
-        Raises InvalidModel while it has learned nothing.
+        Raises NothingLearned while it has.
         """
         record = self.get(id)
         for _ in range(_MOVES):
@@ -699,7 +718,7 @@ class Workspace:
     def export(self, id: str, target: str | PathLike[str] | BinaryIO, *, force: bool = False) -> None:
         """Write the model as it is now to a `.safetensors` file, whole or not at all, or to a file open for writing.
 
-        Raises InvalidModel while it has learned nothing, and WouldOverwrite unless `force` is given; OSError.
+        Raises NothingLearned while it has, and WouldOverwrite unless `force` is given; OSError.
         """
         self._refuse_named_file(target)
         if isinstance(target, str | PathLike):
@@ -757,7 +776,7 @@ def _new_keys(id: str) -> tuple[str, str]:
 def _model_file(record: ModelRecord) -> str:
     if record.model_file is None:
         when = "it writes from its first validation on" if record.active else "train it first"
-        raise InvalidModel(f"{record.name!r} is {record.status} and has learned nothing yet: {when}")
+        raise NothingLearned(f"{record.name!r} is {record.status} and has learned nothing yet: {when}")
     return record.model_file
 
 

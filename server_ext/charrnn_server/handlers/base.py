@@ -44,6 +44,8 @@ STATUS: Mapping[type[errors.CharRNNError], int] = {
     errors.InvalidTransition: 409,
     errors.WouldOverwrite: 409,
     errors.AmbiguousName: 409,
+    errors.NoText: 409,  # before their parents: texts and files are wrong, but a model is not there yet
+    errors.NothingLearned: 409,
     errors.TooLarge: 413,
     errors.InvalidOptions: 422,
     errors.InvalidCorpus: 422,
@@ -108,18 +110,30 @@ class CharRNNHandler(APIHandler):
         except BaseException:
             self._patience(REFUSED_SECONDS)
             raise
-        self._patience(SILENCE)
+        self._patience(REFUSED_SECONDS if self._finished else SILENCE)
 
     async def _authorize(self) -> None:
-        method = getattr(self, str(self.request.method).lower(), None)
-        if method is None or getattr(method, "__allow_unauthenticated", False):
+        method = getattr(self, str(self.request.method).lower())
+        if getattr(method, "__allow_unauthenticated", False):
             return
         if self.current_user is None:
-            raise HTTPError(403, "nobody is logged in, and no token was sent")
-        wanted = method.action
+            self.turn_away()
+            return
+        wanted = getattr(method, "action", None)
+        if wanted is None:
+            raise HTTPError(405, f"{self.request.method} cannot be done here; {self.allowed_methods()} can")
         allowed = await ensure_async(self.authorizer.is_authorized(self, self.current_user, wanted, self.auth_resource))
         if not allowed:
             raise HTTPError(403, f"{self.current_user.username} may not {wanted} {self.auth_resource}")
+
+    def turn_away(self) -> None:
+        """Answer somebody who is not known."""
+        raise HTTPError(403, "nobody is logged in, and no token was sent")
+
+    def allowed_methods(self) -> str:
+        """The methods of this handler, as in the header `Allow`."""
+        methods = {name: getattr(self, name.lower()) for name in self.SUPPORTED_METHODS}
+        return ", ".join(name for name, method in methods.items() if hasattr(method, "__allow_unauthenticated"))
 
     def _refuse_large_body(self) -> None:
         limit = self.most_bytes()
@@ -164,6 +178,7 @@ class CharRNNHandler(APIHandler):
             return {}
         try:
             document = json.loads(self._body, parse_constant=_no_number)
+            json.dumps(document, ensure_ascii=False).encode()  # fails where half of a surrogate pair was escaped
         except (ValueError, RecursionError) as error:
             raise HTTPError(400, f"the body is not JSON: {error}") from None
         if not isinstance(document, dict):
@@ -194,7 +209,7 @@ class CharRNNHandler(APIHandler):
         error = kwargs.get("exc_info", (None, None))[1]
         reply: dict[str, Any] = {"message": self._reason, "reason": self._reason}
         if isinstance(error, HTTPError):
-            reply["message"] = error.log_message or self._reason
+            reply["message"] = (error.log_message or self._reason) % error.args
         elif isinstance(error, errors.CharRNNError):
             reply = {"message": str(error), "reason": type(error).__name__}
         if isinstance(error, errors.InvalidOptions) and error.fields:
@@ -203,7 +218,17 @@ class CharRNNHandler(APIHandler):
             self.set_header("Retry-After", str(math.ceil(error.seconds or QUOTA_SECONDS)))
         if status_code == 503:
             self.set_header("Retry-After", "5")
-        self.finish(json.dumps(reply, ensure_ascii=False))
+        if status_code == 405:
+            self.set_header("Allow", self.allowed_methods())
+        self.tell(reply)
+
+    def tell(self, problem: dict[str, Any]) -> None:
+        """Answer with what was wrong; the status is set."""
+        self.finish(json.dumps(problem, ensure_ascii=False).encode("utf-8", "replace"))
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """A part of the address as text. What is not UTF-8 stands for nothing that is there."""
+        return value.decode("utf-8", "replace")
 
 
 STATUS_OF_SERVER = {503}
