@@ -168,8 +168,8 @@ def _newest(after: str | None, limit: int) -> Select[Any]:
 def record(columns: Mapping[str, Any]) -> ModelRecord:
     """The record of a model's columns."""
     corpus = columns["corpus"] and CorpusFacts.from_json(columns["corpus"])
-    return ModelRecord(**dict(columns) | {"status": Status(columns["status"]), "corpus": corpus})
+    return ModelRecord(**{**columns, "status": Status(columns["status"]), "corpus": corpus})
 
 
 def _record(row: Row[Any]) -> ModelRecord:
-    return record(row._mapping)
+    return record(dict(row._mapping))

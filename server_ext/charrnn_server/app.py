@@ -17,12 +17,15 @@ from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Int
+from traitlets import Bool, Float, Int
 
 from charrnn.errors import CharRNNError
 
 if TYPE_CHECKING:
+    from charrnn.jobs.records import Position
     from charrnn.workspace import Workspace
+    from charrnn_server.events import Hub
+    from charrnn_server.generation import Writing
 
 Result = TypeVar("Result")
 
@@ -62,6 +65,15 @@ class CharRNNServer(ExtensionApp):
         True, help="train what is queued in this server; without, `charrnn supervise` has to run somewhere"
     ).tag(config=True)
     threads = Int(8, min=1, help="requests that may wait for the database or for files at a time").tag(config=True)
+    tick = Float(0.5, help="seconds between two looks at a model that somebody listens to").tag(config=True)
+    heartbeat = Float(15.0, help="seconds without news after which listeners hear that the server is there").tag(
+        config=True
+    )
+    patience = Float(30.0, help="seconds after which somebody who takes nothing that is sent is dropped").tag(
+        config=True
+    )
+    listeners = Int(500, min=1, help="how many may listen to models at a time").tag(config=True)
+    streams = Int(64, min=1, help="texts that are written at a time with one model; more wait in line").tag(config=True)
 
     def initialize_settings(self) -> None:
         """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
@@ -70,6 +82,8 @@ class CharRNNServer(ExtensionApp):
         self._workspace: Workspace | None = None
         self._stopping = threading.Event()
         self._supervisor: threading.Thread | None = None
+        self._hub: Hub | None = None
+        self._writing: Writing | None = None
 
     def initialize_handlers(self) -> None:
         """Add our routes to the server's."""
@@ -85,6 +99,10 @@ class CharRNNServer(ExtensionApp):
     async def stop_extension(self) -> None:
         """Let workers save what they have learned, and close what was opened."""
         self._stopping.set()
+        if self._hub is not None:
+            self._hub.close()
+        if self._writing is not None:
+            self._writing.close()
         if self._supervisor is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -99,6 +117,29 @@ class CharRNNServer(ExtensionApp):
     async def run(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """What `function` returns, called in a thread: where whatever may wait for database or files belongs."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments, **options))
+
+    # what is made at first use, on the event loop ---------------------------------------------------------------------
+
+    @property
+    def hub(self) -> Hub:
+        """Who listens to what happens to models."""
+        if self._hub is None:
+            from charrnn_server.events import Finding, Hub
+
+            async def look(id: str, position: Position) -> Finding:
+                return await self.run(lambda: Finding.of(self.workspace.news(id, position)))
+
+            self._hub = Hub(look, tick=self.tick, heartbeat=self.heartbeat, most=self.listeners)
+        return self._hub
+
+    @property
+    def writing(self) -> Writing:
+        """Who has models write."""
+        if self._writing is None:
+            from charrnn_server.generation import Writing
+
+            self._writing = Writing(streams=self.streams)
+        return self._writing
 
     # what is opened at first use, from any thread ---------------------------------------------------------------------
 
