@@ -39,7 +39,7 @@ from charrnn.errors import (
     StorageUnavailable,
     WouldOverwrite,
 )
-from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, Page, Sample
+from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, News, Page, Position, Sample
 from charrnn.jobs.status import Status
 from charrnn.lines import printable
 from charrnn.loaded import LoadedModels
@@ -58,7 +58,10 @@ if TYPE_CHECKING:
     from charrnn.storage import Storage
     from charrnn.text.report import TextReport
 
-__all__ = ["CorpusFacts", "LogLine", "Metric", "ModelRecord", "Page", "Policy", "Sample", "Status", "Workspace"]
+__all__ = [
+    "CorpusFacts", "LogLine", "Metric", "ModelRecord", "News", "Page", "Policy", "Position", "Sample", "Status",
+    "Workspace",
+]  # fmt: skip
 
 PAGE_LIMIT = 200  # models
 ROWS_LIMIT = 10_000  # log lines, metrics or samples in one answer
@@ -197,9 +200,15 @@ class Workspace:
 
     def get(self, id: str) -> ModelRecord:
         """The model with this id, as it is now."""
-        record = self._store.get(id)
-        if not self.policy.may_see(self.user, record.owner):
-            raise ModelNotFound(f"there is no model {id!r}")
+        return self._seen(self._store.get(id))
+
+    def sees(self, record: ModelRecord) -> bool:
+        """Whether this person may look at the model."""
+        return self.policy.may_see(self.user, record.owner)
+
+    def _seen(self, record: ModelRecord) -> ModelRecord:
+        if not self.sees(record):
+            raise ModelNotFound(f"there is no model {record.id!r}")
         return record
 
     def find(self, name_or_id: str) -> ModelRecord:
@@ -210,7 +219,7 @@ class Workspace:
         found = self._store.find(name_or_id, owner=self.user or "")
         if not found:
             others = self._store.find(name_or_id)
-            found = [record for record in others if self.policy.may_see(self.user, record.owner)]
+            found = [record for record in others if self.sees(record)]
         if not found:
             raise ModelNotFound(f"there is no model called {name_or_id!r}")
         if len(found) > 1:
@@ -607,6 +616,16 @@ class Workspace:
         """What the model wrote while it was trained, at steps above `after`, in order."""
         self.get(id)
         return self._store.samples(id, after_step=after, limit=_rows(limit))
+
+    def news(self, id: str, after: Position | None = None, limit: int = 1000) -> News:
+        """What has happened to a model after a position, or ever: log lines, metrics and samples, at most `limit` of
+        each, and the model as it is after them. Whoever asks again with the position of that misses nothing.
+
+        When another attempt at its training begins to tell, it tells all metrics and samples from the beginning.
+        """
+        news = self._store.news(id, after or Position(), _rows(limit))
+        self._seen(news.record)
+        return news
 
     def place_in_queue(self, id: str) -> int | None:
         """1 for the model that is trained next, and so on; None for one that does not wait."""

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, case, delete, func, insert, or_, select
 
 from charrnn.errors import InvalidOptions, InvalidTransition
-from charrnn.jobs import accounts, claims, listing, schema
+from charrnn.jobs import accounts, claims, following, listing, schema
 from charrnn.jobs.database import Database
 from charrnn.jobs.records import (
     NO_LIMIT,
@@ -24,7 +24,9 @@ from charrnn.jobs.records import (
     LogLine,
     Metric,
     ModelRecord,
+    News,
     Page,
+    Position,
     Sample,
     SupervisorRecord,
 )
@@ -33,7 +35,6 @@ from charrnn.jobs.status import ALLOWED, Status, refusal
 from charrnn.jobs.writing import change_model, next_id, now, storable, upsert
 
 DEATHS = 3  # workers that died in a row, without any progress, after which a model has failed
-PLACES = 1000  # in the queue that are counted
 
 
 class Store:
@@ -257,17 +258,14 @@ class Store:
     def place_in_queue(self, id: str) -> int | None:
         """1 for the model that is next, at most 1,000; None for one that is not queued."""
 
-        def work(connection: Connection) -> int | None:
-            record = listing.one(connection, id)
-            if record.status != Status.QUEUED or record.queued_at is None:
-                return None
-            same = and_(Model.queued_at == record.queued_at, Model.id < id)
-            before = select(Model.id).where(
-                Model.status == Status.QUEUED, or_(Model.queued_at < record.queued_at, same)
-            )
-            return 1 + listing.count(connection, before.limit(PLACES - 1))
+        return self.database.read(lambda connection: listing.place(connection, listing.one(connection, id)))
 
-        return self.database.read(work)
+    def news(self, id: str, after: Position, limit: int) -> News:
+        """The model as it is now and what has happened after a position, in order, at most `limit` of each kind.
+
+        It is one question to the database, and a second one while the model waits in the queue.
+        """
+        return self.database.read(lambda connection: following.news(connection, id, after, limit))
 
     def log(self, id: str, after: int = -1, limit: int = 1000) -> list[LogLine]:
         """The log's lines after a position, in order, at most `limit`."""

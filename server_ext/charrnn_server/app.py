@@ -26,7 +26,10 @@ from charrnn.errors import CharRNNError, InvalidSettings
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
+    from charrnn.jobs.records import Position
     from charrnn.workspace import Workspace
+    from charrnn_server.events import Hub
+    from charrnn_server.generation import Writing
 
 Result = TypeVar("Result")
 
@@ -86,6 +89,16 @@ class CharRNNServer(ExtensionApp):
         30.0, min=0.1, help="seconds without data after which a request that still has to send some is dropped"
     ).tag(config=True)
 
+    tick = Float(0.5, help="seconds between two looks at a model that somebody listens to").tag(config=True)
+    heartbeat = Float(15.0, help="seconds without news after which listeners hear that the server is there").tag(
+        config=True
+    )
+    patience = Float(30.0, help="seconds after which somebody who takes nothing that is sent is dropped").tag(
+        config=True
+    )
+    listeners = Int(500, min=1, help="how many may listen to models at a time").tag(config=True)
+    streams = Int(64, min=1, help="texts that are written at a time with one model; more wait in line").tag(config=True)
+
     flags = {  # noqa: RUF012
         **ExtensionApp.flags,
         PUBLIC_FLAG.lstrip("-"): ({}, "Serve visitors, who need no token: nothing but charrnn is in that server."),
@@ -110,6 +123,8 @@ class CharRNNServer(ExtensionApp):
         self._workspace: Workspace | None = None
         self._stopping = threading.Event()
         self._supervisor: threading.Thread | None = None
+        self._hub: Hub | None = None
+        self._writing: Writing | None = None
 
     def initialize_handlers(self) -> None:
         """Add our routes to the server's. Raises InvalidSettings where a public launch was asked for too late."""
@@ -127,6 +142,10 @@ class CharRNNServer(ExtensionApp):
     async def stop_extension(self) -> None:
         """Let workers save what they have learned, and close what was opened."""
         self._stopping.set()
+        if self._hub is not None:
+            self._hub.close()
+        if self._writing is not None:
+            self._writing.close()
         if self._supervisor is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
         for pool in (self._pool, self._long):
@@ -146,6 +165,29 @@ class CharRNNServer(ExtensionApp):
     async def run_long(self, function: Callable[..., Result]) -> Result:
         """The same for what takes more than a moment: few at a time, so that the rest need not wait for them."""
         return await asyncio.get_running_loop().run_in_executor(self._long, function)
+
+    # what is made at first use, on the event loop ---------------------------------------------------------------------
+
+    @property
+    def hub(self) -> Hub:
+        """Who listens to what happens to models."""
+        if self._hub is None:
+            from charrnn_server.events import Finding, Hub
+
+            async def look(id: str, position: Position) -> Finding:
+                return await self.run(lambda: Finding.of(self.workspace.news(id, position)))
+
+            self._hub = Hub(look, tick=self.tick, heartbeat=self.heartbeat, most=self.listeners)
+        return self._hub
+
+    @property
+    def writing(self) -> Writing:
+        """Who has models write."""
+        if self._writing is None:
+            from charrnn_server.generation import Writing
+
+            self._writing = Writing(streams=self.streams)
+        return self._writing
 
     # what is opened at first use, from any thread ---------------------------------------------------------------------
 

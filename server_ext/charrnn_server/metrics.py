@@ -6,11 +6,12 @@ and duration, are counted by Jupyter.
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 _TRAININGS = Counter("charrnn_trainings_queued", "Trainings that were asked for")
 _GENERATIONS = Counter("charrnn_generations", "Texts that were written to their end, or as far as they were wanted")
 _CHARACTERS = Counter("charrnn_characters_written", "Characters of all texts that were written")
+_WRITING = Gauge("charrnn_texts_being_written", "Texts that move on now")
 _UPLOADS = Counter("charrnn_uploads", "Files that were taken in")
 _UPLOADED = Counter("charrnn_uploaded_bytes", "Bytes of all files that were taken in")
 
@@ -18,6 +19,11 @@ _UPLOADED = Counter("charrnn_uploaded_bytes", "Bytes of all files that were take
 def queued() -> None:
     """A training was asked for."""
     _TRAININGS.inc()
+
+
+def writing(change: int) -> None:
+    """So many texts more are being written, or fewer."""
+    _WRITING.inc(change)
 
 
 def wrote(characters: int) -> None:

@@ -9,7 +9,9 @@ def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
     from charrnn_server.handlers import (
         docs,
+        events,
         files,
+        generate,
         health,
         models,
         pages,
@@ -21,5 +23,5 @@ def routes() -> list[tuple[str, Any]]:
         uploads,
     )
 
-    modules = [models, training, reports, schemas, uploads, files, health, docs, pages, upload_page, unknown]
-    return [route for module in modules for route in module.ROUTES]
+    modules = [models, training, reports, events, generate, schemas, uploads, files, health, docs, pages]
+    return [route for module in [*modules, upload_page, unknown] for route in module.ROUTES]

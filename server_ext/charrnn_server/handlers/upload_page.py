@@ -50,7 +50,7 @@ class UploadPage(Page, NewModelHandler):
     @action("write")
     async def get(self) -> None:
         await self.app.run(contract.schema, "training")  # off the event loop, once
-        self.show({}, {})
+        self.show_form({}, {})
 
     @action("write")
     async def post(self) -> None:
@@ -64,9 +64,9 @@ class UploadPage(Page, NewModelHandler):
         if self.request.method != "POST" or status not in MENDABLE:
             super().tell(problem)
             return
-        self.show(self.filled_in(), problem.get("fields", {}), message=problem["message"], status=status)
+        self.show_form(self.filled_in(), problem.get("fields", {}), message=problem["message"], status=status)
 
-    def show(
+    def show_form(
         self, values: Mapping[str, str], problems: Mapping[str, str], *, message: str = "", status: int = 200
     ) -> None:
         """The form with these values in its fields."""
