@@ -54,7 +54,7 @@ class Route:
 
     def path(self, model_id: str) -> str:
         """An address that fits, with this model in it if it has one."""
-        pattern = self.pattern.removeprefix("^").removesuffix("$")
+        pattern = self.pattern.removeprefix("^").removesuffix("$").replace("/?", "")
         groups = GROUP.findall(pattern)
         for values in itertools.product((model_id, *KINDS, ""), repeat=len(groups)):
             fill = iter(values)

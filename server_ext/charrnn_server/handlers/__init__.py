@@ -23,5 +23,7 @@ def routes() -> list[tuple[str, Any]]:
         uploads,
     )
 
-    modules = [models, training, reports, events, generate, schemas, uploads, files, health, docs, pages]
-    return [route for module in [*modules, upload_page, unknown] for route in module.ROUTES]
+    modules = [
+        uploads, files, models, training, reports, events, generate, schemas, health, docs, pages, upload_page, unknown,
+    ]  # fmt: skip
+    return [route for module in modules for route in module.ROUTES]  # `/models/import` before `/models/ID`

@@ -127,7 +127,7 @@ class CharRNNHandler(APIHandler):
             raise
         if self.answered:
             return
-        if self.current_user is not None and not self.token_authenticated:
+        if self.current_user is not None and (not self.token_authenticated or self.wants_html()):
             _ = self.xsrf_token  # which sets the cookie that a browser needs for its next POST
         self._patience(self.app.silence)
 
@@ -151,6 +151,10 @@ class CharRNNHandler(APIHandler):
         allowed = await ensure_async(self.authorizer.is_authorized(self, self.current_user, wanted, self.auth_resource))
         if not allowed:
             raise HTTPError(403, f"{self.current_user.username} may not {wanted} {self.auth_resource}")
+
+    def wants_html(self) -> bool:
+        """Whether this is a browser that opens a page."""
+        return "text/html" in self.request.headers.get("Accept", "")
 
     def turn_away(self) -> None:
         """Answer somebody who is not known."""
