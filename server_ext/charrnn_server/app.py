@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -117,6 +118,10 @@ class CharRNNServer(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
+        if self.is_own_server:
+            assert self.serverapp is not None
+            for handler in self.serverapp.log.handlers:
+                handler.addFilter(without_controls)
         self._pool = ThreadPoolExecutor(self.threads, "charrnn")
         self._long = ThreadPoolExecutor(self.long_threads, "charrnn-long")
         self._opening = threading.Lock()
@@ -237,6 +242,15 @@ class CharRNNServer(ExtensionApp):
                 self._stopping.wait(AGAIN_SECONDS)
             else:
                 supervisor.run(self._stopping)
+
+
+def without_controls(record: logging.LogRecord) -> bool:
+    """Let a line of the log be seen as it is: what steers terminals may come with any address."""
+    message = record.getMessage()
+    shown = "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in message)
+    if shown != message:
+        record.msg, record.args = shown, ()
+    return True
 
 
 def public_variable() -> bool:

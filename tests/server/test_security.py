@@ -368,7 +368,8 @@ def test_a_model_file_that_is_none_or_lies_is_refused_and_runs_nothing(server: S
     length = int.from_bytes(whole[:8], "little")
     liars = [
         b"", b"x", pickle, b"\x80\x04" + pickle, b"PK\x03\x04" + pickle, b"\xff" * 64,
-        (1 << 62).to_bytes(8, "little") + b"{", whole[:-1], whole[: 8 + length], (length + 10**9).to_bytes(8, "little") + whole[8:],
+        (1 << 62).to_bytes(8, "little") + b"{", whole[:-1], whole[: 8 + length],
+        (length + 10**9).to_bytes(8, "little") + whole[8:],
         whole[:8] + b"{" * length + whole[8 + length :], (8).to_bytes(8, "little") + b'{"a":[]}',
     ]  # fmt: skip
     before = server.get("/models").json()["total"]
