@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Float, Int
 
 from charrnn.errors import CharRNNError, InvalidSettings
+from charrnn_server.hidden import hide_secrets
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
@@ -115,6 +117,13 @@ class CharRNNServer(ExtensionApp):
             if self.is_own_server:
                 sys.exit(problem)
             raise InvalidSettings(problem)
+
+    def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Take over what is configured. From here on, whoever prints configuration prints no secrets."""
+        hide_secrets(serverapp.config)
+        super()._link_jupyter_server_extension(serverapp)
+        hide_secrets(serverapp.config)  # with what a file of our own has added
+        hide_secrets(self.config)
 
     def initialize_settings(self) -> None:
         """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
