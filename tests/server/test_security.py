@@ -402,8 +402,10 @@ def test_the_servers_log_holds_nothing_that_steers_a_terminal(server: Server, na
     assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", server.messages) == []
 
 
-@pytest.mark.parametrize("launch", ["personal", "public", "foreign"])
-@pytest.mark.parametrize("where", ["file", "command line", "environment"])
+@pytest.mark.parametrize(
+    ("launch", "where"),
+    [("personal", "file"), ("personal", "command line"), ("public", "environment"), ("foreign", "file")],
+)
 def test_secrets_are_in_no_log_and_no_answer(tmp_path: Path, launch: str, where: str) -> None:
     values = {
         "database_url": f"mysql://charrnn:{DATABASE_PASSWORD}@127.0.0.1:1/charrnn",
