@@ -138,6 +138,22 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How much of something there may be: of an owner, of all from one origin, and of all from anywhere together.
+
+    An origin is an account that is charged along with the owner's, such as the address that a visitor comes from.
+    None is no limit.
+    """
+
+    owner: int | None = None
+    origin: int | None = None
+    together: int | None = None
+
+
+NO_LIMIT = Limits()
+
+
+@dataclass(frozen=True)
 class Position:
     """How far somebody has followed what happens to a model: the last log line, and the steps of the last metric and
     the last sample, of an attempt. -1: none yet."""
