@@ -220,7 +220,7 @@ def _number(value: str) -> float:
 
 READERS: dict[str, asked.Reader] = {
     "prompt": asked.text, "length": _whole_number, "temperature": _number, "top_k": _whole_number, "top_p": _number,
-    "seed": _whole_number, "stop": asked.text,
+    "seed": _whole_number, "stop": asked.text, "count": _whole_number,
 }  # fmt: skip
 
 ROUTES = [
