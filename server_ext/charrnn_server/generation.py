@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,7 +67,12 @@ class Texts:
         self._pieces: list[tuple[int, str]] = []
         self._unfinished = self.count
         self._error: BaseException | None = None
-        self._news = asyncio.Event()
+        self._news, self._end = asyncio.Event(), asyncio.Event()
+
+    async def gather(self, seconds: float) -> None:
+        """Let more be written for a while, or until there is nothing more to write."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._end.wait(), seconds)
 
     async def pieces(self) -> AsyncIterator[list[tuple[int, str]]]:
         """What was written since the last time, as (index, text), one of each text at most, until all are finished.
@@ -111,6 +117,8 @@ class Texts:
         if reason is not None:
             self.reasons[index] = reason
             self._unfinished -= 1
+            if not self._unfinished:
+                self._end.set()
         if self.as_written or not self._unfinished:
             self._news.set()
 
@@ -118,6 +126,7 @@ class Texts:
         """Nothing more will come."""
         self._error = error
         self._news.set()
+        self._end.set()
 
 
 @dataclass

@@ -5,7 +5,6 @@ It knows the forms of an answer: JSON, Server-Sent Events, plain text. It does n
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
 GATHER_SECONDS = 0.05  # between two pieces that are sent, which cost more to send than to write
 SHOWN_UNKNOWN = 100  # characters in a header
 SCORED = 100_000  # characters of one request, which take some seconds
-TOP = 10
+TOP, MOST = 10, 1_000_000  # characters that are predicted
 
 
 class WritingHandler(StreamingHandler):
@@ -70,7 +69,7 @@ class WritingHandler(StreamingHandler):
         self.begin(EVENTS)
         async for pieces in texts.pieces():
             await self.send(b"".join(event("text", {"index": index, "text": text}) for index, text in pieces))
-            await self._gather()
+            await texts.gather(GATHER_SECONDS)
         await self.send(event("done", {**_about(model, texts.options), "reasons": texts.reasons}))
 
     async def _as_plain_text(self, model: Model, texts: Texts, beginning: str) -> None:
@@ -82,12 +81,9 @@ class WritingHandler(StreamingHandler):
             await self.send(beginning)
         async for pieces in texts.pieces():
             await self.send("".join(text for _, text in pieces))
-            await self._gather()
+            await texts.gather(GATHER_SECONDS)
         if not self._headers_written:
             await self.send("")  # a text without a character
-
-    async def _gather(self) -> None:
-        await asyncio.sleep(GATHER_SECONDS)
 
     def on_connection_close(self) -> None:
         """The client is gone: its texts need not be written."""
@@ -185,8 +181,10 @@ def _about(model: Model, options: SamplingOptions) -> dict[str, Any]:
 
 
 def _top(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= asked.LARGEST:
-        raise ValueError("must be a whole number, at least 1")
+    if isinstance(value, float) and value.is_integer():  # in JSON there is no other difference
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+        raise ValueError(f"must be a whole number from 1 to {MOST:,}")
     return value
 
 
@@ -220,7 +218,7 @@ def _number(value: str) -> float:
 
 READERS: dict[str, asked.Reader] = {
     "prompt": asked.text, "length": _whole_number, "temperature": _number, "top_k": _whole_number, "top_p": _number,
-    "seed": _whole_number, "stop": asked.text,
+    "seed": _whole_number, "stop": asked.text, "count": _whole_number,
 }  # fmt: skip
 
 ROUTES = [
