@@ -36,6 +36,14 @@ class Wire:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def takes(self, data: bytes) -> bool:
+        """Send, and say whether the server is still there to take it."""
+        try:
+            self.send(data)
+        except OSError:
+            return False
+        return True
+
     def send_chunk(self, data: bytes) -> None:
         """One chunk of a chunked body; the empty one ends it."""
         self.send(b"%x\r\n%s\r\n" % (len(data), data))
