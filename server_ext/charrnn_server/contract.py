@@ -47,7 +47,7 @@ def document(base_url: str) -> dict[str, Any]:
 
 def _fill_object(target: dict[str, Any]) -> None:
     """Null stands for an option that is not given, or is put back to its default."""
-    kind = target.pop(OPTIONS, None)
+    kind = target.get(OPTIONS)
     if kind is not None:
         options = {name: _or_null(each) for name, each in schema(kind)["properties"].items()}
         target["properties"] = {**target.get("properties", {}), **options}
@@ -61,7 +61,7 @@ def _or_null(property: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill_operation(operation: dict[str, Any]) -> None:
-    kind = operation.pop(OPTIONS, None)
+    kind = operation.get(OPTIONS)
     if kind is not None:
         given = {each.get("name") for each in operation["parameters"]}
         operation["parameters"] += [
@@ -69,7 +69,8 @@ def _fill_operation(operation: dict[str, Any]) -> None:
         ]
     responses = operation["responses"]
     is_page = any("text/html" in answer.get("content", ()) for answer in responses.values())
-    for status in sorted({*ANY_PROBLEMS, *operation.pop(PROBLEMS, ())}):
+    any_problems = ANY_PROBLEMS if operation.get("security") != [] else (405,)  # where nobody is asked for anything
+    for status in sorted({*any_problems, *operation.pop(PROBLEMS, ())}):
         responses.setdefault(str(status), {"$ref": f"#/components/responses/{'Page' * is_page}Problem{status}"})
 
 

@@ -7,8 +7,19 @@ from typing import Any
 
 def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
-    from charrnn_server.handlers import files, health, models, unknown, upload_page, uploads
+    from charrnn_server.handlers import (
+        docs,
+        files,
+        health,
+        models,
+        pages,
+        reports,
+        schemas,
+        training,
+        unknown,
+        upload_page,
+        uploads,
+    )
 
-    return [
-        *health.ROUTES, *uploads.ROUTES, *files.ROUTES, *upload_page.ROUTES, *models.ROUTES, *unknown.ROUTES,
-    ]  # fmt: skip
+    modules = [uploads, files, models, training, reports, schemas, health, docs, upload_page, pages, unknown]
+    return [route for module in modules for route in module.ROUTES]

@@ -52,6 +52,12 @@ def security_policy() -> str:
     )
 
 
+def rendered(template: str, base_url: str, **names: Any) -> str:
+    """A template as a page of a server whose addresses begin with `base_url`."""
+    addresses = {"charrnn": url_path_join(base_url, "charrnn"), "api": url_path_join(base_url, API)}
+    return templates().get_template(template).render({**addresses, **names})
+
+
 class Page(CharRNNHandler):
     """A handler that answers with pages. Its methods are marked as those of every other handler."""
 
@@ -65,9 +71,10 @@ class Page(CharRNNHandler):
         Besides `names` it finds `charrnn` and `api`, the addresses below which pages and the API are, and `xsrf()`,
         the value of `_xsrf` in the address that a form is sent to.
         """
-        at = functools.partial(url_path_join, self.base_url)
-        names = {"charrnn": at("charrnn"), "api": at(API), "xsrf": self._xsrf, **names}
-        html = templates().get_template(template).render(names)
+        self.show(rendered(template, self.base_url, xsrf=self._xsrf, **names), status)
+
+    def show(self, html: str, status: int = 200) -> None:
+        """Answer with a page."""
         self.set_status(status)
         self.finish(html, set_content_type="text/html; charset=UTF-8")
 
