@@ -56,8 +56,12 @@ def _fill_object(target: dict[str, Any]) -> None:
 def _or_null(property: dict[str, Any]) -> dict[str, Any]:
     if {"type": "null"} in property.get("anyOf", ()):
         return property
-    named = {name: property[name] for name in ("title", "description", "default") if name in property}
-    return {**named, "anyOf": [{name: each for name, each in property.items() if name not in named}, {"type": "null"}]}
+    about = ("title", "description", "default")
+    value = {name: each for name, each in property.items() if name not in about}
+    return {
+        **{name: each for name, each in property.items() if name in about},
+        "anyOf": [value, {"type": "null"}],
+    }
 
 
 def _fill_operation(operation: dict[str, Any]) -> None:
@@ -68,10 +72,10 @@ def _fill_operation(operation: dict[str, Any]) -> None:
             _parameter(name, each) for name, each in schema(kind)["properties"].items() if name not in given
         ]
     responses = operation["responses"]
-    is_page = any("text/html" in answer.get("content", ()) for answer in responses.values())
+    problem = "PageProblem" if "pages" in operation["tags"] else "Problem"
     any_problems = ANY_PROBLEMS if operation.get("security") != [] else (405,)  # where nobody is asked for anything
     for status in sorted({*any_problems, *operation.pop(PROBLEMS, ())}):
-        responses.setdefault(str(status), {"$ref": f"#/components/responses/{'Page' * is_page}Problem{status}"})
+        responses.setdefault(str(status), {"$ref": f"#/components/responses/{problem}{status}"})
 
 
 def _parameter(name: str, property: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The contract as a person reads it: chapters of operations, each with what it takes, what it answers and how to call it.
+"""The contract as a person reads it: chapters of operations, what each takes and answers, and how to call it.
 
 It knows OpenAPI, as far as our document uses it, and words. It does not know HTML.
 """
@@ -16,9 +16,9 @@ from charrnn_server.contract import METHODS, OPTIONS, schema
 
 Node: TypeAlias = Mapping[str, Any]
 
-ADDRESS, TOKEN = "$SERVER", "$TOKEN"
+ADDRESS, TOKEN, ID = "$SERVER", "$TOKEN", "$ID"  # in commands
 EXAMPLE_FILES = {"multipart/form-data": "-F file=@sonnets.txt", "application/octet-stream": "-T model.safetensors"}
-_EXAMPLE_ID = "$ID"
+EXAMPLE_ANSWERS = {"text/event-stream": "-N", "application/octet-stream": "-OJ"}
 _TYPES = {
     "integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "array": "list",
     "object": "object", "null": "null",
@@ -228,22 +228,27 @@ def _curl(
     method: str, path: str, parameters: list[Node], bodies: list[Body], answers: list[Answer], open_to_all: bool
 ) -> str:
     """A command that asks for it, with the body's first form."""
-    words = ["curl"]
     media = {body.media for answer in answers if answer.good for body in answer.bodies}
-    if "text/event-stream" in media:
-        words.append("-N")
-    if "application/octet-stream" in media:
-        words.append("-OJ")
-    if method not in ("GET", "POST") or (method == "POST" and not bodies):
-        words.append(f"-X {method}")
-    if not open_to_all:
-        words.append(f'-H "Authorization: Bearer {TOKEN}"')
-    if bodies and bodies[0].media in EXAMPLE_FILES:
-        words.append(EXAMPLE_FILES[bodies[0].media])
-    elif bodies:
-        words.append(f"-H 'Content-Type: {bodies[0].media}' -d {shlex.quote(json.dumps(json.loads(bodies[0].example)))}")
+    plain = "POST" if bodies else "GET"  # what curl does unasked
+    words = [
+        *(words for kind, words in EXAMPLE_ANSWERS.items() if kind in media),
+        *([] if method == plain else [f"-X {method}"]),
+        *([] if open_to_all else [f'-H "Authorization: Bearer {TOKEN}"']),
+        *_curl_body(bodies),
+    ]
+    query = {}
     for each in parameters:
         if each["in"] == "path":
-            path = path.replace(f"{{{each['name']}}}", str(each["example"]) if each["name"] != "id" else _EXAMPLE_ID)
-    query = urlencode({each["name"]: each["example"] for each in parameters if each["in"] == "query" and "example" in each})
-    return " ".join([*words, f'"{ADDRESS}{path}{"?" * bool(query)}{query}"'])
+            path = path.replace(f"{{{each['name']}}}", ID if each["name"] == "id" else each["example"])
+        elif each["in"] == "query" and "example" in each:
+            query[each["name"]] = each["example"]
+    return " ".join(["curl", *words, f'"{ADDRESS}{path}{"?" * bool(query)}{urlencode(query)}"'])
+
+
+def _curl_body(bodies: list[Body]) -> list[str]:
+    if not bodies:
+        return []
+    first = bodies[0]
+    if first.media in EXAMPLE_FILES:
+        return [EXAMPLE_FILES[first.media]]
+    return [f"-H 'Content-Type: {first.media}'", f"-d {shlex.quote(json.dumps(json.loads(first.example)))}"]

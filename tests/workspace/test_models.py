@@ -117,10 +117,7 @@ def test_the_list_can_be_of_one_status_and_of_names_that_begin_alike(workspace: 
         workspace.list(status="done")
 
 
-@everywhere
-@pytest.mark.parametrize(
-    "wrong", [{"name": " "}, {"options": {"cell": "brain"}}, {"sampling": {"top_k": 0}}], ids=lambda wrong: [*wrong][0]
-)
+@pytest.mark.parametrize("wrong", [{"name": " "}, {"options": {"cell": "brain"}}, {"sampling": {"top_k": 0}}], ids=str)
 def test_several_changes_at_once_are_made_all_or_none(here: Workspace, wrong: dict[str, Any]) -> None:
     right = {"name": "verse", "options": {"cell": "gru"}, "sampling": {"top_k": 5}}
     before = here.create("poems", minutes=2)
@@ -133,6 +130,7 @@ def test_several_changes_at_once_are_made_all_or_none(here: Workspace, wrong: di
     assert here.change(before.id) == after
 
 
+@everywhere
 def test_a_model_can_be_renamed_and_deleted_with_everything_that_was_its_own(
     workspace: Workspace, model_file: Path
 ) -> None:
