@@ -50,7 +50,7 @@ class UploadPage(Page, NewModelHandler):
     @action("write")
     async def get(self) -> None:
         await self.app.run(contract.schema, "training")  # off the event loop, once
-        self.show({}, {})
+        self.show_form({}, {})
 
     @action("write")
     async def post(self) -> None:
@@ -64,9 +64,9 @@ class UploadPage(Page, NewModelHandler):
         if self.request.method != "POST" or status not in MENDABLE:
             super().tell(problem)
             return
-        self.show(self.filled_in(), problem.get("fields", {}), message=problem["message"], status=status)
+        self.show_form(self.filled_in(), problem.get("fields", {}), message=problem["message"], status=status)
 
-    def show(
+    def show_form(
         self, values: Mapping[str, str], problems: Mapping[str, str], *, message: str = "", status: int = 200
     ) -> None:
         """The form with these values in its fields."""
@@ -100,10 +100,17 @@ def _options(values: Mapping[str, str], problems: Mapping[str, str]) -> Iterator
             limits.get(f"{bound}imum", limits.get(f"exclusive{bound.title()}imum")) for bound in ("min", "max")
         )
         yield Option(
-            name, property["description"], "auto" if usual is None else str(usual), values.get(name, ""),
+            name, property["description"], _usual(usual, kind), values.get(name, ""),
             problems.get(name), tuple(limits.get("enum", ())), {"integer": "1", "number": "any"}.get(kind),
             least, most,
         )  # fmt: skip
+
+
+def _usual(default: object, kind: str) -> str:
+    """What an empty field stands for."""
+    if default is None:
+        return "all" if kind == "string" else "auto"  # the text is that of a whitelist
+    return str(default)
 
 
 ROUTES = [("/charrnn/upload", UploadPage)]
