@@ -172,6 +172,11 @@ class CharRNNServer(ExtensionApp):
         """Whether `jupyter charrnn` started this server, and not somebody who has other things to do in it too."""
         return self.serverapp is not None and self.serverapp.starter_app is self
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is about to end, and nothing long should go on."""
+        return self._stopping.is_set()
+
     async def run(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """What `function` returns, called in a thread: where whatever may wait for database or files belongs."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments, **options))

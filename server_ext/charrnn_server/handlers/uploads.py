@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyter_server.utils import url_path_join
-from tornado.web import Finish
+from tornado.web import Finish, HTTPError
 
 from charrnn.choices import NAME_LENGTH, checked_name
 from charrnn.errors import InvalidOptions
@@ -115,6 +115,11 @@ class UploadHandler(ModelHandler):
 
         return await self.run_long(hand_over)
 
+    def go_on(self, _: float) -> None:
+        """Give up a text that is read in when the server ends."""
+        if self.app.stopping:
+            raise HTTPError(503, "the server is ending; send it again in a moment")
+
     async def reply_received(self, work: Callable[[Workspace, Incoming], ModelRecord], *, new: bool = True) -> None:
         """Answer with that model, a `new` one with its address."""
         model = await self.received(work)
@@ -155,7 +160,9 @@ class CorpusHandler(UploadHandler):
     @action("write")
     async def post(self, id: str) -> None:
         name = asked.body(self.fields(), name=asked.text).get("name")
-        await self.reply_received(lambda workspace, text: workspace.attach(id, text, name=name), new=False)
+        await self.reply_received(
+            lambda workspace, text: workspace.attach(id, text, name=name, progress=self.go_on), new=False
+        )
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,7 @@ class NewModelHandler(UploadHandler):
     def create(self, workspace: Workspace, wanted: Wanted, text: Incoming) -> ModelRecord:
         """The new model, called like its file unless it has a name."""
         name = wanted.name or Path(text.name).stem.strip()[:NAME_LENGTH] or "text"
-        record = workspace.create(name, text, start=wanted.start, **wanted.options)
+        record = workspace.create(name, text, start=wanted.start, progress=self.go_on, **wanted.options)
         return self.trained(record) if wanted.start else record
 
 
