@@ -31,6 +31,14 @@ class InvalidModel(CharRNNError):
     """A model or checkpoint file that is missing, damaged, hostile or not one of ours."""
 
 
+class NoText(InvalidCorpus):
+    """The model has no text yet."""
+
+
+class NothingLearned(InvalidModel):
+    """The model has learned nothing yet: there is nothing to write with, or to begin with."""
+
+
 class WouldOverwrite(CharRNNError):
     """A file is already there and nobody said that it may be replaced."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,19 @@ def test_the_list_can_be_of_one_status_and_of_names_that_begin_alike(workspace: 
     assert workspace.list(status=Status.RUNNING).models == []
     with pytest.raises(InvalidOptions, match=r"status: must be one of draft, ready, .* not 'done'"):
         workspace.list(status="done")
+
+
+@pytest.mark.parametrize("wrong", [{"name": " "}, {"options": {"cell": "brain"}}, {"sampling": {"top_k": 0}}], ids=str)
+def test_several_changes_at_once_are_made_all_or_none(here: Workspace, wrong: dict[str, Any]) -> None:
+    right = {"name": "verse", "options": {"cell": "gru"}, "sampling": {"top_k": 5}}
+    before = here.create("poems", minutes=2)
+    with pytest.raises(InvalidOptions):
+        here.change(before.id, **{**right, **wrong})
+    assert here.get(before.id) == before
+    after = here.change(before.id, **right)
+    assert after == here.get(before.id)
+    assert (after.name, after.options, after.sampling) == ("verse", {"cell": "gru", "minutes": 2}, {"top_k": 5})
+    assert here.change(before.id) == after
 
 
 @everywhere

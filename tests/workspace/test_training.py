@@ -40,6 +40,16 @@ def test_models_wait_in_the_order_in_which_they_were_started(workspace: Workspac
     assert [workspace.place_in_queue(id) for id in (first, second, third)] == [1, None, 2]
 
 
+def test_whoever_did_not_hear_that_a_training_started_may_start_it_again(workspace: Workspace) -> None:
+    id = workspace.create("poems", TEXT, minutes=2).id
+    started = workspace.start(id, max_steps=10)
+    assert (started.status, started.options) == (Status.QUEUED, {"max_steps": 10})
+    assert workspace.start(id, max_steps=10) == started
+    assert workspace.start(id) == started
+    with pytest.raises(InvalidTransition, match="'poems' is queued: its options can change when it has stopped"):
+        workspace.start(id, max_steps=11)
+
+
 def test_what_is_queued_or_running_cannot_be_changed_or_deleted(workspace: Workspace) -> None:
     id = workspace.create("poems", TEXT).id
     workspace.start(id)

@@ -7,6 +7,23 @@ from typing import Any
 
 def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
-    from charrnn_server.handlers import health, unknown
+    from charrnn_server.handlers import (
+        docs,
+        events,
+        files,
+        generate,
+        health,
+        models,
+        pages,
+        reports,
+        schemas,
+        training,
+        unknown,
+        upload_page,
+        uploads,
+    )
 
-    return [*health.ROUTES, *unknown.ROUTES]
+    modules = [
+        uploads, files, models, training, reports, events, generate, schemas, health, docs, pages, upload_page, unknown,
+    ]  # fmt: skip
+    return [route for module in modules for route in module.ROUTES]  # `/models/import` before `/models/ID`
