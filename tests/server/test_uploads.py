@@ -304,3 +304,12 @@ def test_several_texts_are_taken_in_side_by_side(here: Server) -> None:
             return is_the_poem(connection.answer().json()["corpus"])
 
         assert all(ended(connection) for connection in (third, first, second))
+
+
+def test_a_text_is_called_what_can_be_shown(here: Server) -> None:
+    id = new_model(here)
+    for name in ("", "a\nb", "x" * 201):
+        for path in (f"/models/{id}/corpus", "/models/import", "/uploads"):
+            answer = here.post(path, data=POEM, headers=TEXT, params={"name": name})
+            assert (answer.status_code, [*answer.json()["fields"]]) == (422, ["name"])
+    assert not here.get(f"/models/{id}").json()["has_data"]
