@@ -151,7 +151,6 @@ def test_a_worker_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_on
 
 def test_a_worker_that_was_paused_past_its_lease_writes_nothing_and_ends(place: Place, mariadb_server: MariaDB) -> None:
     """Paused at the worst moment: before the commit of what it delivers, so that the model's row is locked."""
-    files_of_the_second = {"corpus.txt", "corpus.ids", "checkpoint-2.safetensors", "model-2.safetensors"}
     id = place.new_model(**ENDLESS)
     with Wire(mariadb_server.port) as wire, supervisor(by_wire(place, wire), "here") as here:
         first = trains(place, id)
@@ -159,10 +158,15 @@ def test_a_worker_that_was_paused_past_its_lease_writes_nothing_and_ends(place: 
         wire.at_next_commit_of(b"model_log", lambda: os.kill(first, signal.SIGSTOP), "hold")
         with supervisor(place.settings, "elsewhere"):
             second = trains(place, id, 2)
-            wait_for(lambda: place.files(id) == files_of_the_second)  # none of the first is left for it to clear away
+            wait_for(lambda: has_saved(place, id, 2))
             (training,) = children_of(second)
             os.kill(training, signal.SIGSTOP)  # the second has nothing to say now, but that it is there
             wait_for(lambda: settled(place, id))
+            while not has_only_current_files(place, id):  # the first would clear away what of its own is outdated
+                os.kill(training, signal.SIGCONT)
+                wait_for(lambda: has_only_current_files(place, id))
+                os.kill(training, signal.SIGSTOP)
+                wait_for(lambda: settled(place, id))
             before = everything(place, id)
             os.kill(first, signal.SIGCONT)
             wait_for(lambda: not is_running(first) and not children_of(here.pid))
@@ -172,7 +176,7 @@ def test_a_worker_that_was_paused_past_its_lease_writes_nothing_and_ends(place: 
             record = place.wait_for_status(id, Status.STOPPED)
     assert record.attempt == 2
     assert_gapless(place.log(id))
-    assert place.files(id) == files_of_the_second
+    assert place.files(id) == {"corpus.txt", "corpus.ids", "checkpoint-2.safetensors", "model-2.safetensors"}
 
 
 def by_wire(place: Place, wire: Wire) -> Settings:
@@ -188,6 +192,14 @@ def everything(place: Place, id: str) -> tuple[Any, ...]:
         place.store.metrics(id, limit=100_000), place.store.samples(id),
         {path: path.stat().st_mtime_ns for path in place.folder(id).glob("[!.]*")},
     )  # fmt: skip
+
+
+def has_only_current_files(place: Place, id: str) -> bool:
+    """Whether the storage has nothing of a model that its row does not point to."""
+    record = place.store.get(id)
+    assert record.corpus
+    current = {record.corpus.text_key, record.corpus.ids_key, record.checkpoint, record.model_file} - {None}
+    return {f"models/{id}/{path.name}" for path in place.folder(id).glob("[!.]*")} == current
 
 
 def settled(place: Place, id: str) -> bool:
