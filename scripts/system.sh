@@ -7,6 +7,7 @@ NEEDED=(
     mariadbd:mariadb-server-core
     mariadb-install-db:mariadb-server-core
     my_print_defaults:mariadb-client-core
+    curl:curl
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
