@@ -39,12 +39,12 @@ from charrnn.errors import (
     StorageUnavailable,
     WouldOverwrite,
 )
-from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, Page, Sample
+from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, News, Page, Position, Sample
 from charrnn.jobs.status import Status
 from charrnn.lines import printable
 from charrnn.loaded import LoadedModels
 from charrnn.policy import Policy
-from charrnn.received import Source, receive, shown_name
+from charrnn.received import Incoming, Source, receive, refuse_more, shown_name, without_path
 from charrnn.storage import model_key
 
 if TYPE_CHECKING:
@@ -58,12 +58,17 @@ if TYPE_CHECKING:
     from charrnn.storage import Storage
     from charrnn.text.report import TextReport
 
-__all__ = ["CorpusFacts", "LogLine", "Metric", "ModelRecord", "Page", "Policy", "Sample", "Status", "Workspace"]
+__all__ = [
+    "CorpusFacts", "LogLine", "Metric", "ModelRecord", "News", "Page", "Policy", "Position", "Sample", "Status",
+    "Workspace",
+]  # fmt: skip
 
 PAGE_LIMIT = 200  # models
 ROWS_LIMIT = 10_000  # log lines, metrics or samples in one answer
 FOLLOW_EVERY = 0.5  # seconds between two looks at a log
 PARENT = "parent.safetensors"
+LARGE_TEXT = 2_000_000  # bytes from which a text is read in by another process: this one may have other things to do
+INCOMING = "incoming"  # where what still comes in is written
 IMPORTED = "model-0.safetensors"  # before any attempt
 _MOVES = 5  # how often a model file may be replaced while it is looked for
 
@@ -136,17 +141,20 @@ class Workspace:
             raise TypeError("give settings or single overrides, not both")
         self._enter(_Shared(settings), user, policy or Policy.from_settings(settings))
 
-    def _enter(self, shared: _Shared, user: str | None, policy: Policy) -> None:
+    def _enter(self, shared: _Shared, user: str | None, policy: Policy, origin: str | None = None) -> None:
         if user is not None and not 0 < len(user) <= NAME_LENGTH:
             raise NotAllowed(f"a user needs a name of 1 to {NAME_LENGTH} characters")
-        self.user, self.policy = user, policy
+        self.user, self.policy, self._origin = user, policy, origin
         self._limits = policy.of(user)
         self._shared = shared
 
-    def as_user(self, user: str | None, policy: Policy | None = None) -> Workspace:
-        """The same models in the eyes of another person. Connections and loaded models are shared."""
+    def as_user(self, user: str | None, policy: Policy | None = None, *, origin: str | None = None) -> Workspace:
+        """The same models in the eyes of another person. Connections and loaded models are shared.
+
+        `origin` is an account that is charged along with the person's, such as the address that they come from.
+        """
         other = object.__new__(Workspace)
-        other._enter(self._shared, user, policy or self.policy)
+        other._enter(self._shared, user, policy or self.policy, origin)
         return other
 
     def close(self) -> None:
@@ -172,25 +180,36 @@ class Workspace:
     # -- models ------------------------------------------------------------------------------------------------------
 
     def create(
-        self, name: str, source: Source | None = None, *, sample: str | None = None,
+        self, name: str, source: Source | Incoming | None = None, *, sample: str | None = None, start: bool = False,
         progress: Callable[[float], None] | None = None, **options: Any,
     ) -> ModelRecord:  # fmt: skip
         """A new model with a name, training options and the text it will learn, which can be given later (`attach`).
 
-        Names need not be unique. Raises InvalidOptions, InvalidCorpus and QuotaExceeded; then there is no new model.
+        Names need not be unique. `start`: queue it for training at once. Raises InvalidOptions, InvalidCorpus and
+        QuotaExceeded, and InvalidTransition when it cannot be started; then there is no new model.
         """
         wanted = self._merged({}, options)
-        record = self._store.create(checked_name(name), self.user or "", options=wanted)
-        if source is None and sample is None:
-            return record
+        record = self._new(checked_name(name), options=wanted)
         with self._deleted_on_error(record):
-            return self.attach(record.id, source, sample=sample, progress=progress)
+            if source is not None or sample is not None:
+                record = self.attach(record.id, source, sample=sample, progress=progress)
+            return self.start(record.id) if start else record
+
+    def _new(self, name: str, **values: Any) -> ModelRecord:
+        limit = self._limits.shared(self._limits.max_models)
+        return self._store.create(name, self.user or "", origin=self._origin, max_models=limit, **values)
 
     def get(self, id: str) -> ModelRecord:
         """The model with this id, as it is now."""
-        record = self._store.get(id)
-        if not self.policy.may_see(self.user, record.owner):
-            raise ModelNotFound(f"there is no model {id!r}")
+        return self._seen(self._store.get(id))
+
+    def sees(self, record: ModelRecord) -> bool:
+        """Whether this person may look at the model."""
+        return self.policy.may_see(self.user, record.owner)
+
+    def _seen(self, record: ModelRecord) -> ModelRecord:
+        if not self.sees(record):
+            raise ModelNotFound(f"there is no model {record.id!r}")
         return record
 
     def find(self, name_or_id: str) -> ModelRecord:
@@ -201,7 +220,7 @@ class Workspace:
         found = self._store.find(name_or_id, owner=self.user or "")
         if not found:
             others = self._store.find(name_or_id)
-            found = [record for record in others if self.policy.may_see(self.user, record.owner)]
+            found = [record for record in others if self.sees(record)]
         if not found:
             raise ModelNotFound(f"there is no model called {name_or_id!r}")
         if len(found) > 1:
@@ -271,13 +290,14 @@ class Workspace:
     def attach(
         self,
         id: str,
-        source: Source | None = None,
+        source: Source | Incoming | None = None,
         *,
         sample: str | None = None,
         name: str | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> ModelRecord:
-        """Give a model the text it will learn: a path, bytes, an open file of bytes, or the name of a sample text.
+        """Give a model the text it will learn: a path, bytes, an open file of bytes, what `receive_text` has taken in,
+        or the name of a sample text.
 
         `name` is what the text is called, by default its file's name. `progress` is called with the fraction done and
         may raise to give up. A text that was there before is replaced once the new one is whole; when anything goes
@@ -288,24 +308,59 @@ class Workspace:
             raise InvalidCorpus("give either a text or the name of a sample")
         self._refuse_named_file(source)
         self._refuse_other_text(record)
-        with self._storage.scratch(_folder(id)) as scratch:
-            text = scratch / "corpus.txt"
+        with contextlib.ExitStack() as stack:
             if source is None:
                 from charrnn.text import samples
 
+                text = stack.enter_context(self._storage.scratch(_folder(id))) / "corpus.txt"
                 samples.write(str(sample), text)
                 shown = name or str(sample)
             else:
-                receive(source, text, self._room(record), InvalidCorpus)
+                text = stack.enter_context(self._received(source, _folder(id), self._room(record), InvalidCorpus))
                 shown = name or shown_name(source, "text")
             return self._learn_from(record, text, printable(shown)[:NAME_LENGTH], progress)
 
-    def _room(self, record: ModelRecord) -> int | None:
-        """How many bytes a text of this model may have; the store looks again when it is there."""
+    def receive_text(self, id: str | None = None) -> Incoming:
+        """A place for a text that comes in bit by bit, to be handed to `attach` with this id, or to `create`.
+
+        What can be refused before anything comes is refused: raises InvalidTransition for a model that keeps its text.
+        There is room for `upload_limit` bytes, whoever sends them, and for what is left of a person's texts.
+        """
+        record = None if id is None else self._own(id)
+        if record is not None:
+            self._refuse_other_text(record)
+        return self._incoming(self._room(record), "text", is_text=True)
+
+    def receive_model(self) -> Incoming:
+        """The same for a model file, to be handed to `import_model`."""
+        return self._incoming(self._limits.upload_limit, "model", is_text=False)
+
+    def _incoming(self, room: int | None, name: str, *, is_text: bool) -> Incoming:
+        limits = [limit for limit in (self.policy.upload_limit, room) if limit is not None]
+        return Incoming(self._storage.scratch(INCOMING), min(limits, default=None), name, is_text=is_text)
+
+    @contextlib.contextmanager
+    def _received(
+        self, source: Source | Incoming, folder: str, room: int | None, refused: type[CharRNNError]
+    ) -> Iterator[Path]:
+        """What was handed over, as a file in a scratch folder, which is removed at the end."""
+        if isinstance(source, Incoming):
+            with source:
+                refuse_more(room, source.size, source.name)
+                yield source.complete()
+            return
+        with self._storage.scratch(folder) as scratch:
+            file = scratch / "received"
+            receive(source, file, room, refused)
+            yield file
+
+    def _room(self, record: ModelRecord | None) -> int | None:
+        """How many bytes a text of this model, or of a new one, may have; the store looks again when it is there."""
         limits = [] if self._limits.upload_limit is None else [self._limits.upload_limit]
         if self._limits.max_text_bytes is not None:
-            used = self._store.text_bytes(record.owner) - record.corpus_bytes
-            limits.append(max(0, self._limits.max_text_bytes - used))
+            limit = self._limits.shared(self._limits.max_text_bytes)
+            room = self._store.text_room(limit, self.user or "", origin=self._origin, instead_of=record)
+            limits += [] if room is None else [room]
         return min(limits, default=None)
 
     def _refuse_named_file(self, source: object) -> None:
@@ -330,7 +385,7 @@ class Workspace:
             self._storage.put(text, facts.text_key, move=True)
             self._storage.put(ids, facts.ids_key, move=True)
             former = self._store.get(record.id).corpus
-            changed = self._store.set_corpus(record.id, facts, limit=self._limits.max_text_bytes)
+            changed = self._store.set_corpus(record.id, facts, limit=self._limits.shared(self._limits.max_text_bytes))
         if former is not None:
             self._discard(former.text_key, former.ids_key)
         return changed
@@ -340,19 +395,21 @@ class Workspace:
         keys: tuple[str, str], progress: Callable[[float], None] | None = None,
     ) -> CorpusFacts:  # fmt: skip
         """Write the ids of `text`, in the characters of the model's parent if it has one."""
+        from charrnn.text.apart import ingest_apart
         from charrnn.text.corpus import ingest
 
         vocabulary = None
         if record.parent_id is not None:
             with self._local(model_key(record.id, PARENT)) as parent:
                 vocabulary = _load(parent).vocabulary
+        read_in = ingest_apart if text.stat().st_size > LARGE_TEXT else ingest
         try:
-            corpus = ingest(
+            corpus = read_in(
                 text, ids, max_vocab=options.max_vocab, whitelist=options.whitelist, vocabulary=vocabulary,
                 extend=vocabulary is not None, progress=progress,
             )  # fmt: skip
         except (InvalidCorpus, InvalidOptions) as error:
-            raise _without_path(error, text, shown) from None
+            raise without_path(error, text, shown) from None
         report = corpus.report()
         return CorpusFacts(
             name=shown, bytes=corpus.source_bytes, characters=report.characters, distinct=report.distinct,
@@ -449,7 +506,7 @@ class Workspace:
 
     def _enqueue(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
         allowed = self._limits.within_budget(options, spent=record.seconds / 60)
-        return self._store.enqueue(record.id, options=allowed, max_queued=self._limits.max_queued)
+        return self._store.enqueue(record.id, options=allowed, max_queued=self._limits.shared(self._limits.max_queued))
 
     def stop(self, id: str) -> ModelRecord:
         """Take a model out of the queue, or have its training save and end; a second time, end at once."""
@@ -492,7 +549,9 @@ class Workspace:
         if choices.other_characters(record.options, wanted):
             corpus = self._other_ids(record, wanted)
         with corpus as facts:
-            started = self._store.start_over(id, options=wanted, corpus=facts, max_queued=self._limits.max_queued)
+            started = self._store.start_over(
+                id, options=wanted, corpus=facts, max_queued=self._limits.shared(self._limits.max_queued)
+            )
         self._discard(*(key for key in (record.checkpoint, record.model_file) if key is not None))
         return started
 
@@ -516,9 +575,7 @@ class Workspace:
         wanted = self._merged(choices.without_budget(parent.options), options)
         choices.refuse_other_network(model.options, wanted)
         new_name = checked_name(f"{parent.name[: NAME_LENGTH - 7]} (fork)" if name is None else name)
-        child = self._store.create(
-            new_name, self.user or "", options=wanted, sampling=parent.sampling, parent_id=parent.id
-        )
+        child = self._new(new_name, options=wanted, sampling=parent.sampling, parent_id=parent.id)
         with self._deleted_on_error(child):
             with self._storage.scratch(_folder(child.id)) as scratch:
                 model.save(scratch / PARENT)
@@ -562,6 +619,16 @@ class Workspace:
         """What the model wrote while it was trained, at steps above `after`, in order."""
         self.get(id)
         return self._store.samples(id, after_step=after, limit=_rows(limit))
+
+    def news(self, id: str, after: Position | None = None, limit: int = 1000) -> News:
+        """What has happened to a model after a position, or ever: log lines, metrics and samples, at most `limit` of
+        each, and the model as it is after them. Whoever asks again with the position of that misses nothing.
+
+        When another attempt at its training begins to tell, it tells all metrics and samples from the beginning.
+        """
+        news = self._store.news(id, after or Position(), _rows(limit))
+        self._seen(news.record)
+        return news
 
     def place_in_queue(self, id: str) -> int | None:
         """1 for the model that is trained next, and so on; None for one that does not wait."""
@@ -687,12 +754,12 @@ class Workspace:
             try:
                 return model.evaluate(text)
             except InvalidCorpus as error:
-                raise _without_path(error, text, shown_name(source, "the text")) from None
+                raise without_path(error, text, shown_name(source, "the text")) from None
 
     def _count_generation(self) -> None:
         limit = self._limits.max_generations_per_minute
         if limit is not None:
-            self._store.count_generation(self.user or "", limit)
+            self._store.count_generation(self.user or "", self._limits.shared(limit), origin=self._origin)
 
     # -- model files -------------------------------------------------------------------------------------------------
 
@@ -713,7 +780,26 @@ class Workspace:
             with whole.open("rb") as file:
                 shutil.copyfileobj(file, target)
 
-    def import_model(self, source: Source, name: str | None = None) -> ModelRecord:
+    @contextlib.contextmanager
+    def model_file(self, id: str) -> Iterator[tuple[ModelRecord, BinaryIO]]:
+        """The model's file as it is now, to be read to its end whatever takes its place meanwhile, and its record.
+
+        Raises InvalidModel while it has learned nothing.
+        """
+        record = self.get(id)
+        with contextlib.ExitStack() as stack:
+            for move in range(_MOVES):
+                key = _model_file(record)
+                try:
+                    file = stack.enter_context(stack.enter_context(self._local(key)).open("rb"))
+                    break
+                except (FileNotInStorage, FileNotFoundError):
+                    record = self.get(id)
+                    if record.model_file == key or move == _MOVES - 1:
+                        raise FileNotInStorage(f"the file of {record.name!r} is not in the storage") from None
+            yield record, file
+
+    def import_model(self, source: Source | Incoming, name: str | None = None) -> ModelRecord:
         """A new model from a `.safetensors` file that charrnn wrote: it writes at once, and can be forked.
 
         Raises InvalidModel for anything else, QuotaExceeded, and InvalidOptions for a name that cannot be.
@@ -721,14 +807,12 @@ class Workspace:
         self._refuse_named_file(source)
         shown = printable(shown_name(source, "model"))
         new_name = checked_name(Path(shown).stem[:NAME_LENGTH] if name is None else name)
-        with self._storage.scratch("models") as scratch:
-            file = scratch / "model.safetensors"
-            receive(source, file, self._limits.upload_limit, InvalidModel)
+        with self._received(source, "models", self._limits.upload_limit, InvalidModel) as file:
             try:
                 model = _load(file)
             except InvalidModel as error:
-                raise _without_path(error, file, shown) from None
-            record = self._store.create(new_name, self.user or "")
+                raise without_path(error, file, shown) from None
+            record = self._new(new_name)
             with self._deleted_on_error(record):
                 key = model_key(record.id, IMPORTED)
                 self._storage.put(file, key, move=True)
@@ -770,14 +854,6 @@ def _load(path: Path) -> Model:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _without_path(error: CharRNNError, path: Path, shown: str) -> CharRNNError:
-    """The same error, with the name that a person knows in the place of the path of our copy."""
-    message = str(error).replace(str(path), shown)
-    if isinstance(error, InvalidOptions):
-        return InvalidOptions(message, {name: text.replace(str(path), shown) for name, text in error.fields.items()})
-    return type(error)(message)
 
 
 def _figures(model: Model) -> dict[str, Any]:

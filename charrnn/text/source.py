@@ -6,10 +6,11 @@ It knows bytes, encodings and line ends. It does not know vocabularies, ids or w
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # ASCII only, as it lies in the file; or code points, uint32 [characters].
 Piece: TypeAlias = bytes | NDArray[np.uint32]
+Taken = TypeVar("Taken")
 
 BYTE_ORDER_MARK = "\ufeff"
 _WIDE_MARKS = (  # the longer ones first: UTF-32 in little-endian begins like UTF-16
@@ -70,17 +72,49 @@ def read_pieces(path: Path, file: BinaryIO, *, chunk_bytes: int, digest: _Hash |
     Joined, the pieces do not depend on `chunk_bytes`. Raises InvalidCorpus with the byte offset of the first NUL or the
     first byte that is not UTF-8.
     """
-    for offset, chunk in _whole_characters(_read_ahead(file, chunk_bytes, digest)):
-        if offset == 0:
-            _refuse_wide_marks(path, chunk)
-        nul = chunk.find(b"\0")
-        try:
-            piece = _piece(chunk if nul < 0 else chunk[:nul], first=offset == 0)
-        except UnicodeDecodeError:
-            raise _not_utf8(path, offset + _first_wrong_byte(chunk)) from None
-        if nul >= 0:
-            raise _nul(path, offset + nul)
-        yield piece
+    edges = _Edges()
+    for chunk in _read_ahead(file, chunk_bytes, digest):
+        offset, whole = edges.cut(chunk)
+        if whole:
+            yield _accepted(path, offset, whole, partial(_piece, first=offset == 0))
+    if edges.rest:
+        yield _accepted(path, edges.offset, edges.rest, partial(_piece, first=edges.offset == 0))
+
+
+class ArrivingText:
+    """A text that still comes in, checked as far as it is there; what was taken lies in the file `path` already.
+
+    Raises what `read_pieces` would raise for the whole file, as soon as it can be known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._edges = _Edges()
+
+    def take(self, chunk: bytes) -> None:
+        """What came next. Raises InvalidCorpus."""
+        offset, whole = self._edges.cut(chunk)
+        if whole:
+            _accepted(self._path, offset, whole, bytes.decode)
+
+    def end(self) -> None:
+        """That was all. Raises InvalidCorpus."""
+        if self._edges.rest:
+            _accepted(self._path, self._edges.offset, self._edges.rest, bytes.decode)
+
+
+def _accepted(path: Path, offset: int, chunk: bytes, take: Callable[[bytes], Taken]) -> Taken:
+    """What `take`, which decodes, makes of a chunk of whole characters. Raises InvalidCorpus."""
+    if offset == 0:
+        _refuse_wide_marks(path, chunk)
+    nul = chunk.find(b"\0")
+    try:
+        taken = take(chunk if nul < 0 else chunk[:nul])
+    except UnicodeDecodeError:
+        raise _not_utf8(path, offset + _first_wrong_byte(chunk)) from None
+    if nul >= 0:
+        raise _nul(path, offset + nul)
+    return taken
 
 
 def _piece(chunk: bytes, *, first: bool) -> Piece:
@@ -121,19 +155,20 @@ def _read_ahead(file: BinaryIO, chunk_bytes: int, digest: _Hash | None) -> Itera
             yield chunk
 
 
-def _whole_characters(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Chunks with their offsets, cut anew so that no character, CRLF or byte order mark lies across an edge."""
-    offset = 0
-    rest = b""
-    for chunk in chunks:
-        joined = rest + chunk if rest else chunk
-        cut = 0 if offset == 0 and len(joined) < _LONGEST_MARK else _last_edge(joined)
-        rest = joined[cut:]
-        if cut:
-            yield offset, joined[:cut]
-            offset += cut
-    if rest:
-        yield offset, rest
+class _Edges:
+    """Cuts chunks anew, so that no character, CRLF or byte order mark lies across an edge."""
+
+    def __init__(self) -> None:
+        self.offset = 0  # of what was not given out yet
+        self.rest = b""
+
+    def cut(self, chunk: bytes) -> tuple[int, bytes]:
+        """What is whole by now, with its offset; it may be nothing. The rest waits for the next chunk."""
+        joined = self.rest + chunk if self.rest else chunk
+        edge = 0 if self.offset == 0 and len(joined) < _LONGEST_MARK else _last_edge(joined)
+        self.rest = joined[edge:]
+        offset, self.offset = self.offset, self.offset + edge
+        return offset, joined[:edge]
 
 
 def _last_edge(chunk: bytes) -> int:

@@ -32,7 +32,21 @@ _TYPES = {
 
 def query(request: HTTPServerRequest, **readers: Reader) -> dict[str, Any]:
     """The parameters of the address that were given. Raises InvalidOptions."""
-    given, problems = {}, {}
+    given, problems = _parameters(request)
+    return _taken(given, readers, "parameter", problems)
+
+
+def parameters(request: HTTPServerRequest) -> dict[str, str]:
+    """All parameters of the address as they stand there, whatever their names are. Raises InvalidOptions."""
+    given, problems = _parameters(request)
+    _refuse(problems)
+    return given
+
+
+def _parameters(request: HTTPServerRequest) -> tuple[dict[str, str], dict[str, str]]:
+    """The parameters of the address, but for Jupyter's, and what is wrong with others."""
+    given: dict[str, str] = {}
+    problems = {}
     for raw_name, values in request.query_arguments.items():
         name = raw_name.encode("latin-1").decode("utf-8", "replace")
         if name in _JUPYTERS:
@@ -43,7 +57,7 @@ def query(request: HTTPServerRequest, **readers: Reader) -> dict[str, Any]:
             problems[name] = "is not UTF-8"
         except ValueError:
             problems[name] = f"given {len(values)} times; once is enough"
-    return _taken(given, readers, "parameter", problems)
+    return given, problems
 
 
 def body(document: Mapping[str, Any], *required: str, **readers: Reader) -> dict[str, Any]:
@@ -69,6 +83,25 @@ def training_options(document: Mapping[str, Any], *also: str) -> dict[str, Any]:
     _refuse(problems)
     choices.parsed(document)
     return dict(document)
+
+
+def training_words(given: Mapping[str, str], *also: str) -> dict[str, Any]:
+    """Training options from an address or a form, where all values are text. Otherwise as `training_options`."""
+    properties = contract.schema("training")["properties"]
+    return training_options(
+        {name: _of_type(value, _types(properties.get(name, {}))) for name, value in given.items()}, *also
+    )
+
+
+def _of_type(value: str, types: set[str]) -> Any:
+    """The value of one of these types that a text stands for; the text itself, if it stands for none."""
+    if "boolean" in types and value in ("true", "false"):
+        return value == "true"
+    if "integer" in types and re.fullmatch("-?[0-9]{1,18}", value):
+        return int(value)
+    if "number" in types and re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", value):
+        return float(value)
+    return value
 
 
 def budget(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,23 @@ from typing import Any
 
 def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
-    from charrnn_server.handlers import docs, health, models, pages, reports, schemas, training, unknown
+    from charrnn_server.handlers import (
+        docs,
+        events,
+        files,
+        generate,
+        health,
+        models,
+        pages,
+        reports,
+        schemas,
+        training,
+        unknown,
+        upload_page,
+        uploads,
+    )
 
-    modules = [models, training, reports, schemas, health, docs, pages, unknown]
-    return [route for module in modules for route in module.ROUTES]
+    modules = [
+        uploads, files, models, training, reports, events, generate, schemas, health, docs, pages, upload_page, unknown,
+    ]  # fmt: skip
+    return [route for module in modules for route in module.ROUTES]  # `/models/import` before `/models/ID`

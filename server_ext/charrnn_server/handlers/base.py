@@ -13,7 +13,9 @@ import asyncio
 import functools
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+import sys
+from asyncio import Future
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from jupyter_core.utils import ensure_async
@@ -33,8 +35,8 @@ Result = TypeVar("Result")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 JSON_LIMIT = 1_000_000  # bytes
-SILENCE = 30.0  # seconds without data after which a request that still has to send some is dropped
 REFUSED_SECONDS = 5.0  # that somebody who was refused has to stop sending and read why
+DRAINED_BYTES = 16_000_000  # that may still come of them meanwhile
 QUOTA_SECONDS = 60  # when to try again if nobody knows better
 
 STATUS: Mapping[type[errors.CharRNNError], int] = {
@@ -66,7 +68,8 @@ def action(name: Literal["read", "write", "execute"]) -> Callable[[Method], Meth
         @functools.wraps(method)
         async def when_the_body_is_there(self: CharRNNHandler, *args: Any, **kwargs: Any) -> Any:
             self._patience(None)
-            if not self._finished:
+            self._to_come = 0
+            if not self.answered:
                 await method(self, *args, **kwargs)
 
         when_the_body_is_there.action = name  # type: ignore[attr-defined]
@@ -83,6 +86,10 @@ class CharRNNHandler(APIHandler):
     auth_resource = "charrnn"
     body_limit: ClassVar[int] = JSON_LIMIT
     _timer: asyncio.TimerHandle | None = None
+    _to_come: float = 0  # bytes of the body
+    _came = _drained = 0  # bytes; the second of what nobody needed any more
+    _answered = False
+    _preparing = True
 
     @property
     def app(self) -> CharRNNServer:
@@ -98,19 +105,40 @@ class CharRNNHandler(APIHandler):
         """What `work` returns, called in a thread with the workspace."""
         return await self.app.run(lambda: work(self.workspace))
 
+    async def run_long(self, work: Callable[[Workspace], Result]) -> Result:
+        """The same for what takes more than a moment."""
+        return await self.app.run_long(lambda: work(self.workspace))
+
     # before the body --------------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Refuse a request before its body is read."""
         self._body = bytearray()
+        self._to_come = self._announced()
+        self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]  # we count ourselves
         try:
             await super().prepare()
             await self._authorize()
-            self._refuse_large_body()
+            if not self.answered:
+                await self.before_body()
+                self._refuse_large_body()
         except BaseException:
-            self._patience(REFUSED_SECONDS)
+            if self.request.headers.get("Expect", "").lower() == "100-continue":
+                self._to_come = 0  # nothing is on its way: it waits for our word
             raise
-        self._patience(REFUSED_SECONDS if self._finished else SILENCE)
+        if self.answered:
+            return
+        self._preparing = False
+        if self.current_user is not None and (not self.token_authenticated or self.wants_html()):
+            _ = self.xsrf_token  # which sets the cookie that a browser needs for its next POST
+        self._patience(self.app.silence)
+
+    def _announced(self) -> float:
+        """Bytes of the body; infinite where only its end will tell."""
+        length = self.request.headers.get("Content-Length", "")
+        if length.isascii() and length.isdecimal():
+            return int(length)
+        return math.inf if length or "Transfer-Encoding" in self.request.headers else 0
 
     async def _authorize(self) -> None:
         method = getattr(self, str(self.request.method).lower())
@@ -126,6 +154,10 @@ class CharRNNHandler(APIHandler):
         if not allowed:
             raise HTTPError(403, f"{self.current_user.username} may not {wanted} {self.auth_resource}")
 
+    def wants_html(self) -> bool:
+        """Whether this is a browser that opens a page."""
+        return "text/html" in self.request.headers.get("Accept", "")
+
     def turn_away(self) -> None:
         """Answer somebody who is not known."""
         raise HTTPError(403, "nobody is logged in, and no token was sent")
@@ -135,12 +167,13 @@ class CharRNNHandler(APIHandler):
         methods = {name: getattr(self, name.lower()) for name in self.SUPPORTED_METHODS}
         return ", ".join(name for name, method in methods.items() if hasattr(method, "__allow_unauthenticated"))
 
+    async def before_body(self) -> None:
+        """What a handler wants to know or to have before the body comes of somebody who may send it."""
+
     def _refuse_large_body(self) -> None:
         limit = self.most_bytes()
-        length = self.request.headers.get("Content-Length", "0")
-        if length.isdecimal() and int(length) > limit:
-            raise errors.TooLarge(f"{int(length):,} bytes are too many: {limit:,} are the limit here")
-        self.request.connection.set_max_body_size(limit + 1)  # type: ignore[union-attr]
+        if limit < self._to_come < math.inf:
+            raise errors.TooLarge(f"{self._to_come:,} bytes are too many: {limit:,} are the limit here")
 
     def most_bytes(self) -> int:
         """How large the body of this request may be."""
@@ -148,19 +181,34 @@ class CharRNNHandler(APIHandler):
 
     # the body ---------------------------------------------------------------------------------------------------------
 
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Take a piece of the body in."""
-        self._patience(SILENCE)
-        self._body += chunk
-        return None
+    async def data_received(self, chunk: bytes) -> None:
+        """Take a piece of the body in, or let it go if the answer is there already."""
+        self._came += len(chunk)
+        self._to_come -= len(chunk)
+        if self.answered:
+            self._let_go(len(chunk))
+            return
+        self._patience(None)
+        try:
+            if self._came > self.most_bytes():
+                raise errors.TooLarge(f"more than {self.most_bytes():,} bytes came, which is the limit here")
+            await self.take(chunk)
+        except Exception as error:
+            self._handle_request_exception(error)
+        if not self.answered:
+            self._patience(self.app.silence)
 
-    def _patience(self, seconds: float | None) -> None:
-        """Hang up when nothing happens for so long; None: there is nothing to wait for any more."""
+    async def take(self, chunk: bytes) -> None:
+        """Keep a piece of the body. What is raised is the answer to the request, at once."""
+        self._body += chunk
+
+    def _patience(self, seconds: float | None, then: Callable[[], None] | None = None) -> None:
+        """Hang up when nothing happens for so long, or do something else; None: there is nothing to wait for."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
         if seconds is not None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._hang_up)
+            self._timer = asyncio.get_running_loop().call_later(seconds, then or self._hang_up)
 
     def _hang_up(self) -> None:
         stream = getattr(self.request.connection, "stream", None)
@@ -170,7 +218,55 @@ class CharRNNHandler(APIHandler):
     def on_connection_close(self) -> None:
         """The client is gone."""
         self._patience(None)
+        if self._answered and not self._finished:
+            self._enough()
         super().on_connection_close()
+
+    # an answer before the end of the body -----------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer was given, and nothing more is to be done."""
+        return self._finished or self._answered
+
+    def finish(self, *arguments: Any, **options: Any) -> Future[Any]:
+        """Answer. Somebody who still sends gets the answer at once, and has a while to read it and to stop.
+
+        To hang up on what was sent and not read would make the other system throw the answer away.
+        """
+        if self._to_come <= 0:
+            self._patience(None)
+            if self._preparing:  # Tornado hangs up after an answer before the body, be that empty: say so
+                self.set_header("Connection", "close")
+            return super().finish(*arguments, **options)
+        if not self._answered:
+            self._answered = True
+            self._patience(REFUSED_SECONDS, self._enough)
+            self._write_whole(*arguments, **options)
+            self.flush()
+        done: Future[Any] = Future()
+        done.set_result(None)
+        return done
+
+    def _write_whole(self, chunk: str | bytes | None = None, *, set_content_type: str = "application/json") -> None:
+        body = chunk.encode() if isinstance(chunk, str) else chunk or b""
+        self.set_header("Content-Type", set_content_type)
+        self.set_header("Content-Length", len(body))
+        self.set_header("Connection", "close")
+        self.write(body)
+
+    def _let_go(self, size: int) -> None:
+        self._drained += size
+        if self._to_come <= 0 or self._drained > DRAINED_BYTES:
+            self._enough()
+
+    def _enough(self) -> None:
+        """End a request that was answered before its body; the connection with it, if there is more of that."""
+        self._to_come = 0
+        if not self._finished:
+            self.finish()
+
+    # a small document -------------------------------------------------------------------------------------------------
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; without a body an empty one. Raises HTTPError 400."""
@@ -198,6 +294,10 @@ class CharRNNHandler(APIHandler):
         if isinstance(error, errors.CharRNNError):
             status_code = next(status for kind, status in STATUS.items() if isinstance(error, kind))
         super().send_error(status_code, **kwargs)
+
+    def _request_summary(self) -> str:
+        """A request in the server's log. There may be a token in its query."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def log_exception(self, kind: Any, error: Any, traceback: Any) -> None:
         """What a user can do something about is no event in the server's log."""
