@@ -7,19 +7,21 @@ is opened here.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from charrnn.errors import InvalidSettings
 from charrnn.storage import split_url
 
 PREFIX = "CHARRNN_"
+KEPT = frozenset({"cookie_secret"})  # by the server: no process that it starts needs them
 
 
 def _user_data_folder() -> Path:
@@ -52,11 +54,26 @@ def _names(value: Any) -> Any:
     return frozenset(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
+def _networks(names: frozenset[str]) -> frozenset[str]:
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError:
+            raise ValueError(
+                f"{name[:60]!r} is neither an address nor a network; 10.0.0.7 or 10.0.0.0/8 would be right"
+            ) from None
+    return names
+
+
+Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_names)]
+
+
 class Settings(BaseSettings):
     """The configuration: what is given here, else `CHARRNN_…` variables, else defaults. It never changes.
 
     Raises InvalidSettings, which names the setting and its variable. The database's URL, with its password, comes only
-    from `database_url.get_secret_value()` and from `environment()`; it is in no repr, error or JSON.
+    from `database_url.get_secret_value()` and from `environment()`, the secret behind cookies only from
+    `cookie_secret.get_secret_value()`; they are in no repr, error or JSON.
     """
 
     model_config = SettingsConfigDict(
@@ -95,9 +112,8 @@ class Settings(BaseSettings):
     privacy: Literal["everybody", "own"] = Field(
         "everybody", description="who sees a model: `everybody`, or people only their `own`"
     )
-    admins: Annotated[frozenset[str], NoDecode, BeforeValidator(_names)] = Field(
-        frozenset(), title="nobody", description="users who may do everything, separated by commas"
-    )
+    admins: Names = Field(frozenset(), title="nobody", description="users who may do everything, separated by commas")
+    max_models: int | None = Field(None, ge=0, title="no limit", description="models of a user")
     max_text_bytes: int | None = Field(None, ge=0, title="no limit", description="bytes of all texts of a user")
     max_queued: int | None = Field(None, ge=0, title="no limit", description="trainings of a user, queued or running")
     max_minutes: float | None = Field(None, gt=0, title="no limit", description="minutes of one training")
@@ -106,6 +122,21 @@ class Settings(BaseSettings):
     )
     upload_limit: int = Field(1_000_000_000, ge=1, title="1,000,000,000", description="bytes of one text")
     model_cache: int = Field(8, ge=1, description="models kept in memory, to write with")
+    visitors_per_address: int = Field(
+        4, ge=1, description="public launch: an address may use as much as so many visitors"
+    )
+    visitors_together: int = Field(50, ge=1, description="public launch: all may use as much as so many visitors")
+    trusted_proxies: Annotated[Names, AfterValidator(_networks)] = Field(
+        frozenset(),
+        title="none",
+        description="public launch: addresses or networks whose `X-Forwarded-For` is believed, separated by commas",
+    )
+    cookie_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        title="one kept in the data folder",
+        description="public launch: signs who a visitor is; the same for all servers of one site",
+    )
 
     def __init__(self, **overrides: Any) -> None:
         problems = []
@@ -162,7 +193,10 @@ class Settings(BaseSettings):
         return self.max_running or max(1, len(os.sched_getaffinity(0)) // 2)
 
     def environment(self) -> dict[str, str]:
-        """The variables with which a child process has the same settings, whatever else is in its environment."""
+        """The variables with which a child process has the same settings, whatever else is in its environment.
+
+        What only the server needs (`KEPT`) is taken out of it.
+        """
         variables = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -170,7 +204,7 @@ class Settings(BaseSettings):
                 value = value.get_secret_value()
             elif isinstance(value, frozenset):
                 value = ",".join(sorted(value))
-            variables[variable(name)] = "" if value is None else str(value)
+            variables[variable(name)] = "" if value is None or name in KEPT else str(value)
         return variables
 
 
@@ -186,7 +220,8 @@ def _problem(problem: Any) -> str:
         close = difflib.get_close_matches(name, Settings.model_fields, 1)
         return f"there is no setting {name!r}" + (f"; did you mean {close[0]}?" if close else "")
     what = str(problem["msg"]).removeprefix("Value error, ")
-    given = "" if name.endswith("_url") else f", not {str(problem['input'])[:60]!r}"  # passwords may be in those
+    secret = name.endswith(("_url", "_secret"))  # passwords may be in those
+    given = "" if secret else f", not {str(problem['input'])[:60]!r}"
     return f"{variable(name)} ({name}): {what[0].lower()}{what[1:]}{given}"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.choices import BUDGETS
 from charrnn.errors import QuotaExceeded
+from charrnn.jobs.records import Limits
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
@@ -34,14 +35,26 @@ class Policy:
     max_minutes: float | None = None  # of a training, or of one continuation of it
     max_generations_per_minute: int | None = None  # of a person
     upload_limit: int | None = None  # bytes of one text or model file
+    max_models: int | None = None  # of a person
+    visitors_per_address: int | None = None  # as much as so many people is for all from one address; None: any
+    visitors_together: int | None = None  # and as much as so many for all visitors
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Policy:
         """The policy that is configured."""
         return cls(
             settings.privacy, frozenset(settings.admins), settings.max_text_bytes, settings.max_queued,
-            settings.max_minutes, settings.max_generations_per_minute, settings.upload_limit,
+            settings.max_minutes, settings.max_generations_per_minute, settings.upload_limit, settings.max_models,
+            settings.visitors_per_address, settings.visitors_together,
         )  # fmt: skip
+
+    def shared(self, limit: int | None) -> Limits:
+        """The limit of a person, with those of all who come from the same address and of all visitors together."""
+
+        def times(people: int | None) -> int | None:
+            return None if limit is None or people is None else limit * people
+
+        return Limits(limit, times(self.visitors_per_address), times(self.visitors_together))
 
     def of(self, user: str | None) -> Policy:
         """The policy as it is for one person: whoever sits at this machine (None) and admins have no limits."""
@@ -49,7 +62,7 @@ class Policy:
             return self
         return replace(
             self, max_text_bytes=None, max_queued=None, max_minutes=None, max_generations_per_minute=None,
-            upload_limit=None,
+            upload_limit=None, max_models=None,
         )  # fmt: skip
 
     def trusts(self, user: str | None) -> bool:

@@ -39,7 +39,7 @@ from charrnn.errors import (
     StorageUnavailable,
     WouldOverwrite,
 )
-from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, Page, Sample
+from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, News, Page, Position, Sample
 from charrnn.jobs.status import Status
 from charrnn.lines import printable
 from charrnn.loaded import LoadedModels
@@ -58,7 +58,10 @@ if TYPE_CHECKING:
     from charrnn.storage import Storage
     from charrnn.text.report import TextReport
 
-__all__ = ["CorpusFacts", "LogLine", "Metric", "ModelRecord", "Page", "Policy", "Sample", "Status", "Workspace"]
+__all__ = [
+    "CorpusFacts", "LogLine", "Metric", "ModelRecord", "News", "Page", "Policy", "Position", "Sample", "Status",
+    "Workspace",
+]  # fmt: skip
 
 PAGE_LIMIT = 200  # models
 ROWS_LIMIT = 10_000  # log lines, metrics or samples in one answer
@@ -138,17 +141,20 @@ class Workspace:
             raise TypeError("give settings or single overrides, not both")
         self._enter(_Shared(settings), user, policy or Policy.from_settings(settings))
 
-    def _enter(self, shared: _Shared, user: str | None, policy: Policy) -> None:
+    def _enter(self, shared: _Shared, user: str | None, policy: Policy, origin: str | None = None) -> None:
         if user is not None and not 0 < len(user) <= NAME_LENGTH:
             raise NotAllowed(f"a user needs a name of 1 to {NAME_LENGTH} characters")
-        self.user, self.policy = user, policy
+        self.user, self.policy, self._origin = user, policy, origin
         self._limits = policy.of(user)
         self._shared = shared
 
-    def as_user(self, user: str | None, policy: Policy | None = None) -> Workspace:
-        """The same models in the eyes of another person. Connections and loaded models are shared."""
+    def as_user(self, user: str | None, policy: Policy | None = None, *, origin: str | None = None) -> Workspace:
+        """The same models in the eyes of another person. Connections and loaded models are shared.
+
+        `origin` is an account that is charged along with the person's, such as the address that they come from.
+        """
         other = object.__new__(Workspace)
-        other._enter(self._shared, user, policy or self.policy)
+        other._enter(self._shared, user, policy or self.policy, origin)
         return other
 
     def close(self) -> None:
@@ -183,17 +189,27 @@ class Workspace:
         QuotaExceeded, and InvalidTransition when it cannot be started; then there is no new model.
         """
         wanted = self._merged({}, options)
-        record = self._store.create(checked_name(name), self.user or "", options=wanted)
+        record = self._new(checked_name(name), options=wanted)
         with self._deleted_on_error(record):
             if source is not None or sample is not None:
                 record = self.attach(record.id, source, sample=sample, progress=progress)
             return self.start(record.id) if start else record
 
+    def _new(self, name: str, **values: Any) -> ModelRecord:
+        limit = self._limits.shared(self._limits.max_models)
+        return self._store.create(name, self.user or "", origin=self._origin, max_models=limit, **values)
+
     def get(self, id: str) -> ModelRecord:
         """The model with this id, as it is now."""
-        record = self._store.get(id)
-        if not self.policy.may_see(self.user, record.owner):
-            raise ModelNotFound(f"there is no model {id!r}")
+        return self._seen(self._store.get(id))
+
+    def sees(self, record: ModelRecord) -> bool:
+        """Whether this person may look at the model."""
+        return self.policy.may_see(self.user, record.owner)
+
+    def _seen(self, record: ModelRecord) -> ModelRecord:
+        if not self.sees(record):
+            raise ModelNotFound(f"there is no model {record.id!r}")
         return record
 
     def find(self, name_or_id: str) -> ModelRecord:
@@ -204,7 +220,7 @@ class Workspace:
         found = self._store.find(name_or_id, owner=self.user or "")
         if not found:
             others = self._store.find(name_or_id)
-            found = [record for record in others if self.policy.may_see(self.user, record.owner)]
+            found = [record for record in others if self.sees(record)]
         if not found:
             raise ModelNotFound(f"there is no model called {name_or_id!r}")
         if len(found) > 1:
@@ -342,8 +358,9 @@ class Workspace:
         """How many bytes a text of this model, or of a new one, may have; the store looks again when it is there."""
         limits = [] if self._limits.upload_limit is None else [self._limits.upload_limit]
         if self._limits.max_text_bytes is not None:
-            owner, had = (self.user or "", 0) if record is None else (record.owner, record.corpus_bytes)
-            limits.append(max(0, self._limits.max_text_bytes - (self._store.text_bytes(owner) - had)))
+            limit = self._limits.shared(self._limits.max_text_bytes)
+            room = self._store.text_room(limit, self.user or "", origin=self._origin, instead_of=record)
+            limits += [] if room is None else [room]
         return min(limits, default=None)
 
     def _refuse_named_file(self, source: object) -> None:
@@ -368,7 +385,7 @@ class Workspace:
             self._storage.put(text, facts.text_key, move=True)
             self._storage.put(ids, facts.ids_key, move=True)
             former = self._store.get(record.id).corpus
-            changed = self._store.set_corpus(record.id, facts, limit=self._limits.max_text_bytes)
+            changed = self._store.set_corpus(record.id, facts, limit=self._limits.shared(self._limits.max_text_bytes))
         if former is not None:
             self._discard(former.text_key, former.ids_key)
         return changed
@@ -489,7 +506,7 @@ class Workspace:
 
     def _enqueue(self, record: ModelRecord, options: Mapping[str, Any]) -> ModelRecord:
         allowed = self._limits.within_budget(options, spent=record.seconds / 60)
-        return self._store.enqueue(record.id, options=allowed, max_queued=self._limits.max_queued)
+        return self._store.enqueue(record.id, options=allowed, max_queued=self._limits.shared(self._limits.max_queued))
 
     def stop(self, id: str) -> ModelRecord:
         """Take a model out of the queue, or have its training save and end; a second time, end at once."""
@@ -532,7 +549,9 @@ class Workspace:
         if choices.other_characters(record.options, wanted):
             corpus = self._other_ids(record, wanted)
         with corpus as facts:
-            started = self._store.start_over(id, options=wanted, corpus=facts, max_queued=self._limits.max_queued)
+            started = self._store.start_over(
+                id, options=wanted, corpus=facts, max_queued=self._limits.shared(self._limits.max_queued)
+            )
         self._discard(*(key for key in (record.checkpoint, record.model_file) if key is not None))
         return started
 
@@ -556,9 +575,7 @@ class Workspace:
         wanted = self._merged(choices.without_budget(parent.options), options)
         choices.refuse_other_network(model.options, wanted)
         new_name = checked_name(f"{parent.name[: NAME_LENGTH - 7]} (fork)" if name is None else name)
-        child = self._store.create(
-            new_name, self.user or "", options=wanted, sampling=parent.sampling, parent_id=parent.id
-        )
+        child = self._new(new_name, options=wanted, sampling=parent.sampling, parent_id=parent.id)
         with self._deleted_on_error(child):
             with self._storage.scratch(_folder(child.id)) as scratch:
                 model.save(scratch / PARENT)
@@ -602,6 +619,16 @@ class Workspace:
         """What the model wrote while it was trained, at steps above `after`, in order."""
         self.get(id)
         return self._store.samples(id, after_step=after, limit=_rows(limit))
+
+    def news(self, id: str, after: Position | None = None, limit: int = 1000) -> News:
+        """What has happened to a model after a position, or ever: log lines, metrics and samples, at most `limit` of
+        each, and the model as it is after them. Whoever asks again with the position of that misses nothing.
+
+        When another attempt at its training begins to tell, it tells all metrics and samples from the beginning.
+        """
+        news = self._store.news(id, after or Position(), _rows(limit))
+        self._seen(news.record)
+        return news
 
     def place_in_queue(self, id: str) -> int | None:
         """1 for the model that is trained next, and so on; None for one that does not wait."""
@@ -732,7 +759,7 @@ class Workspace:
     def _count_generation(self) -> None:
         limit = self._limits.max_generations_per_minute
         if limit is not None:
-            self._store.count_generation(self.user or "", limit)
+            self._store.count_generation(self.user or "", self._limits.shared(limit), origin=self._origin)
 
     # -- model files -------------------------------------------------------------------------------------------------
 
@@ -785,7 +812,7 @@ class Workspace:
                 model = _load(file)
             except InvalidModel as error:
                 raise without_path(error, file, shown) from None
-            record = self._store.create(new_name, self.user or "")
+            record = self._new(new_name)
             with self._deleted_on_error(record):
                 key = model_key(record.id, IMPORTED)
                 self._storage.put(file, key, move=True)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from charrnn.errors import ModelNotFound
 from charrnn.jobs.records import CorpusFacts, ModelRecord, Page
@@ -25,11 +25,12 @@ from charrnn.jobs.status import Status
 
 COUNTED = 1000  # models that a page's total counts exactly
 FOUND = 20  # models of one name that are looked for
+PLACES = 1000  # in the queue that are counted
 ID = re.compile("[0-9a-hjkmnp-tv-z]{26}")  # a ULID in lower case
 
 _STRETCHES = 1000  # asked at a time
 _NOT_IN_RECORDS = ("stretch", "name_key")
-_COLUMNS = [column for column in Base.metadata.tables["model"].columns if column.name not in _NOT_IN_RECORDS]
+COLUMNS = [column for column in Base.metadata.tables["model"].columns if column.name not in _NOT_IN_RECORDS]
 
 Conditions = Sequence[ColumnElement[bool]]
 
@@ -46,7 +47,7 @@ def one(connection: Connection, id: str, *, lock: bool = False) -> ModelRecord:
     Raises ModelNotFound.
     """
     if ID.fullmatch(id):
-        query = select(*_COLUMNS).where(Model.id == id)
+        query = select(*COLUMNS).where(Model.id == id)
         row = connection.execute(query.with_for_update() if lock else query).one_or_none()
         if row is not None:
             return _record(row)
@@ -55,7 +56,7 @@ def one(connection: Connection, id: str, *, lock: bool = False) -> ModelRecord:
 
 def fitting(connection: Connection, *conditions: ColumnElement[bool]) -> list[ModelRecord]:
     """All models that fit, newest first."""
-    query = select(*_COLUMNS).where(*conditions).order_by(Model.id.desc())
+    query = select(*COLUMNS).where(*conditions).order_by(Model.id.desc())
     return [_record(row) for row in connection.execute(query)]
 
 
@@ -86,6 +87,15 @@ def page(
         total = count(connection, select(Model.id).limit(COUNTED + 1))
     next = ids[limit - 1] if len(ids) > limit else None
     return Page(search.records(ids[:limit]), next, min(total, COUNTED), total <= COUNTED)
+
+
+def place(connection: Connection, record: ModelRecord) -> int | None:
+    """1 for the model that is trained next, at most 1,000; None for one that is not queued."""
+    if record.status != Status.QUEUED or record.queued_at is None:
+        return None
+    same = and_(Model.queued_at == record.queued_at, Model.id < record.id)
+    before = select(Model.id).where(Model.status == Status.QUEUED, or_(Model.queued_at < record.queued_at, same))
+    return 1 + count(connection, before.limit(PLACES - 1))
 
 
 def count(connection: Connection, query: Select[Any]) -> int:
@@ -155,7 +165,11 @@ def _newest(after: str | None, limit: int) -> Select[Any]:
     return query if after is None else query.where(Model.id < after)
 
 
+def record(columns: Mapping[str, Any]) -> ModelRecord:
+    """The record of a model's columns."""
+    corpus = columns["corpus"] and CorpusFacts.from_json(columns["corpus"])
+    return ModelRecord(**{**columns, "status": Status(columns["status"]), "corpus": corpus})
+
+
 def _record(row: Row[Any]) -> ModelRecord:
-    values: dict[str, Any] = dict(row._mapping)
-    corpus = values["corpus"] and CorpusFacts.from_json(values["corpus"])
-    return ModelRecord(**values | {"status": Status(values["status"]), "corpus": corpus})
+    return record(dict(row._mapping))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -135,6 +135,89 @@ class Sample:
 
     step: int
     text: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of something there may be: of an owner, of all from one origin, and of all from anywhere together.
+
+    An origin is an account that is charged along with the owner's, such as the address that a visitor comes from.
+    None is no limit.
+    """
+
+    owner: int | None = None
+    origin: int | None = None
+    together: int | None = None
+
+
+NO_LIMIT = Limits()
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far somebody has followed what happens to a model: the last log line, and the steps of the last metric and
+    the last sample, of an attempt. -1: none yet."""
+
+    attempt: int = 0
+    log: int = -1
+    metric: int = -1
+    sample: int = -1
+
+    def as_of(self, record: ModelRecord) -> Position:
+        """The position as it counts for the model as it is now.
+
+        An attempt that goes on from a checkpoint, or starts over, replaces what those before it told of the steps that
+        come again: from its first word on, metrics and samples count from the beginning. After a worker's death, that
+        is when the model has made some progress again.
+        """
+        running = record.status == Status.RUNNING
+        attempt = record.attempt - 1 if running and record.deaths else record.attempt
+        if attempt != self.attempt:
+            return Position(attempt, self.log)
+        if running:
+            before = record.step - 1
+            return replace(self, metric=min(self.metric, before), sample=min(self.sample, before))
+        return self
+
+    def reaches(self, other: Position) -> bool:
+        """Whether all that is before the other position is before this one, too."""
+        if self.attempt != other.attempt:
+            return self.attempt > other.attempt and self.log >= other.log
+        return self.log >= other.log and self.metric >= other.metric and self.sample >= other.sample
+
+
+@dataclass(frozen=True)
+class News:
+    """A model at one moment, and what has happened since a position, in order."""
+
+    record: ModelRecord
+    place: int | None  # in the queue
+    start: Position  # after which it has happened
+    lines: list[LogLine]
+    metrics: list[Metric]
+    samples: list[Sample]
+    full: bool  # there may be more of it
+
+    @property
+    def position(self) -> Position:
+        """The position of the last of it."""
+        return Position(
+            self.start.attempt,
+            self.lines[-1].position if self.lines else self.start.log,
+            self.metrics[-1].step if self.metrics else self.start.metric,
+            self.samples[-1].step if self.samples else self.start.sample,
+        )
+
+    def beyond(self, position: Position) -> News:
+        """What of it has happened after a position."""
+        position = position.as_of(self.record)
+        return replace(
+            self,
+            start=position,
+            lines=[line for line in self.lines if line.position > position.log],
+            metrics=[metric for metric in self.metrics if metric.step > position.metric],
+            samples=[sample for sample in self.samples if sample.step > position.sample],
+        )
 
 
 @dataclass(frozen=True)

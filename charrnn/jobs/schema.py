@@ -248,7 +248,7 @@ class Sample(Base):
 
 
 class Account(Base):
-    """What a user has used of the quotas."""
+    """What a user has used of the quotas; or all who come from one origin, or all of these together."""
 
     __tablename__ = "account"
 
@@ -258,6 +258,17 @@ class Account(Base):
     generations: Mapped[int]
 
     __table_args__ = (MYSQL,)
+
+
+class Origin(Base):
+    """Where a model came from, if that is counted: an account that is charged along with its owner's."""
+
+    __tablename__ = "model_origin"
+
+    model_id: Mapped[str] = _of_model()
+    origin: Mapped[str] = mapped_column(Exact)
+
+    __table_args__ = (Index("model_by_origin", "origin"), MYSQL)
 
 
 class Supervisor(Base):

@@ -13,16 +13,20 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, case, delete, func, insert, or_, select
 
 from charrnn.errors import InvalidOptions, InvalidTransition
-from charrnn.jobs import accounts, claims, listing, schema
+from charrnn.jobs import accounts, claims, following, listing, schema
 from charrnn.jobs.database import Database
 from charrnn.jobs.records import (
+    NO_LIMIT,
     Claim,
     CorpusFacts,
     Delivery,
+    Limits,
     LogLine,
     Metric,
     ModelRecord,
+    News,
     Page,
+    Position,
     Sample,
     SupervisorRecord,
 )
@@ -31,7 +35,6 @@ from charrnn.jobs.status import ALLOWED, Status, refusal
 from charrnn.jobs.writing import change_model, next_id, now, storable, upsert
 
 DEATHS = 3  # workers that died in a row, without any progress, after which a model has failed
-PLACES = 1000  # in the queue that are counted
 
 
 class Store:
@@ -56,8 +59,14 @@ class Store:
         sampling: Mapping[str, Any] | None = None,
         parent_id: str | None = None,
         corpus: CorpusFacts | None = None,
+        origin: str | None = None,
+        max_models: Limits = NO_LIMIT,
     ) -> ModelRecord:
-        """A new model: a draft, or ready with a corpus. The name is one line of at most 200 characters."""
+        """A new model: a draft, or ready with a corpus. The name is one line of at most 200 characters.
+
+        With an `origin`, what the model uses is charged to that account too. Raises QuotaExceeded if there were more
+        than `max_models`.
+        """
         values = {
             "name": name,
             "name_key": listing.name_key(name),
@@ -73,10 +82,13 @@ class Store:
 
         def work(connection: Connection) -> ModelRecord:
             id, stretch, moment = next_id(connection)
+            accounts.check_models(connection, owner, origin, max_models)
             moments = {"created_at": moment, "updated_at": moment}
             connection.execute(insert(Model).values(id=id, stretch=stretch, **moments, **values))
+            if origin is not None:
+                accounts.set_origin(connection, id, origin)
             if corpus:
-                accounts.count_text(connection, owner, corpus.bytes, None)
+                accounts.count_text(connection, owner, origin, corpus.bytes, NO_LIMIT)
             return listing.one(connection, id)
 
         return self.database.write(work)
@@ -128,12 +140,12 @@ class Store:
         return self._change(id, None, {"sampling": dict(sampling)})
 
     def set_corpus(
-        self, id: str, facts: CorpusFacts, *, limit: int | None = None, instead_of: CorpusFacts | None = None
+        self, id: str, facts: CorpusFacts, *, limit: Limits = NO_LIMIT, instead_of: CorpusFacts | None = None
     ) -> ModelRecord:
         """The model with a text, ready. Its bytes count against the owner's quota, those of a text before do no longer.
 
         Raises InvalidTransition once the model has learned something, or if its text is not `instead_of` any more, and
-        QuotaExceeded if all texts of its owner then had more than `limit` bytes.
+        QuotaExceeded if all texts together then had more than `limit` bytes.
         """
         values = {"status": Status.READY, "corpus": facts.to_json(), "corpus_bytes": facts.bytes}
 
@@ -143,7 +155,8 @@ class Store:
                 raise refusal("set_corpus", before.name, before.status)
             if instead_of is not None and before.corpus != instead_of:
                 raise InvalidTransition(f"{before.name!r} was given another text meanwhile; try again")
-            accounts.count_text(connection, before.owner, facts.bytes - before.corpus_bytes, limit)
+            origin = accounts.origin_of(connection, id)
+            accounts.count_text(connection, before.owner, origin, facts.bytes - before.corpus_bytes, limit)
             return _change(connection, id, "set_corpus", values)
 
         return self.database.write(work)
@@ -161,10 +174,11 @@ class Store:
 
         def work(connection: Connection) -> ModelRecord:
             record = listing.one(connection, id, lock=True)
+            origin = accounts.origin_of(connection, id)
             allowed = Model.status.in_(ALLOWED["delete"])
             if not connection.execute(delete(Model).where(Model.id == id, allowed)).rowcount:
                 raise refusal("delete", record.name, record.status)
-            accounts.count_text(connection, record.owner, -record.corpus_bytes, None)
+            accounts.count_text(connection, record.owner, origin, -record.corpus_bytes, NO_LIMIT)
             return record
 
         return self.database.write(work)
@@ -172,12 +186,11 @@ class Store:
     # -- what users ask for ------------------------------------------------------------------------------------------
 
     def enqueue(
-        self, id: str, *, options: Mapping[str, Any] | None = None, max_queued: int | None = None
+        self, id: str, *, options: Mapping[str, Any] | None = None, max_queued: Limits = NO_LIMIT
     ) -> ModelRecord:
         """The model, queued; unchanged if it is queued or running already. `options` take the place of its own.
 
-        Raises InvalidTransition when it has no text, QuotaExceeded when `max_queued` of its owner's are queued or
-        running.
+        Raises InvalidTransition when it has no text, QuotaExceeded when `max_queued` are queued or running.
         """
 
         def work(connection: Connection) -> ModelRecord:
@@ -196,7 +209,7 @@ class Store:
         *,
         options: Mapping[str, Any] | None = None,
         corpus: CorpusFacts | None = None,
-        max_queued: int | None = None,
+        max_queued: Limits = NO_LIMIT,
     ) -> ModelRecord:
         """The model, queued to be trained from its first step: all that it has learned is forgotten, its log stays.
 
@@ -245,17 +258,14 @@ class Store:
     def place_in_queue(self, id: str) -> int | None:
         """1 for the model that is next, at most 1,000; None for one that is not queued."""
 
-        def work(connection: Connection) -> int | None:
-            record = listing.one(connection, id)
-            if record.status != Status.QUEUED or record.queued_at is None:
-                return None
-            same = and_(Model.queued_at == record.queued_at, Model.id < id)
-            before = select(Model.id).where(
-                Model.status == Status.QUEUED, or_(Model.queued_at < record.queued_at, same)
-            )
-            return 1 + listing.count(connection, before.limit(PLACES - 1))
+        return self.database.read(lambda connection: listing.place(connection, listing.one(connection, id)))
 
-        return self.database.read(work)
+    def news(self, id: str, after: Position, limit: int) -> News:
+        """The model as it is now and what has happened after a position, in order, at most `limit` of each kind.
+
+        It is one question to the database, and a second one while the model waits in the queue.
+        """
+        return self.database.read(lambda connection: following.news(connection, id, after, limit))
 
     def log(self, id: str, after: int = -1, limit: int = 1000) -> list[LogLine]:
         """The log's lines after a position, in order, at most `limit`."""
@@ -288,11 +298,26 @@ class Store:
         """Bytes of all texts of an owner."""
         return self.database.read(lambda connection: accounts.text_bytes(connection, owner))
 
-    def count_generation(self, owner: str, limit: int | None = None) -> None:
-        """Count a generation in this minute. Raises QuotaExceeded if there have been `limit`; None counts nothing."""
-        if limit is None:
+    def text_room(
+        self, limit: Limits, owner: str, *, origin: str | None = None, instead_of: ModelRecord | None = None
+    ) -> int | None:
+        """How many bytes another text of an owner may have, or one in the place of this model's; None: any number."""
+
+        def work(connection: Connection) -> int | None:
+            if instead_of is None:
+                return accounts.text_room(connection, owner, origin, limit)
+            charged = instead_of.owner, accounts.origin_of(connection, instead_of.id)
+            room = accounts.text_room(connection, *charged, limit)
+            return None if room is None else room + instead_of.corpus_bytes
+
+        room = self.database.read(work)
+        return None if room is None else max(0, room)
+
+    def count_generation(self, owner: str, limit: Limits = NO_LIMIT, *, origin: str | None = None) -> None:
+        """Count a generation in this minute. Raises QuotaExceeded if there have been `limit`."""
+        if limit == NO_LIMIT:
             return
-        self.database.write(lambda connection: accounts.count_generation(connection, owner, limit))
+        self.database.write(lambda connection: accounts.count_generation(connection, owner, origin, limit))
 
     # -- supervisors and workers -------------------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 STEP = 32  # characters of one `Generator.step`
 NOISE = 4 * 2**20  # numbers of noise that are drawn at once, at most
-READ = 256  # characters of a prompt that a stream reads in one `step`, so that the others need not wait long
+READ = 256  # characters of all prompts that are read in one `step`, so that nobody need wait long
+READ_ALONE, READ_LEAST = 1024, 16  # of a prompt when nobody waits, and in any case
 
 
 class Stream:
@@ -157,10 +158,10 @@ class Generator:
     def _read(self) -> None:
         """Read on in every prompt that is not read yet; the streams of those that are done get ready to write."""
         alone = len(self._reading) == 1 and not any(group.streams for group in self._groups.values())
+        limit = READ_ALONE if alone else max(READ_LEAST, READ // len(self._reading))
         for prompt in self._reading:
             reader = Batch(self._folded, row_by_row=True)
             reader.add(prompt.state)
-            limit = len(prompt.unread) if alone else READ
             reader.read(prompt.unread[:limit])
             prompt.unread, prompt.state = prompt.unread[limit:], reader.state(0)
             if not len(prompt.unread):

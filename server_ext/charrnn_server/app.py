@@ -7,6 +7,10 @@ model is, which the workspace does. Loading it costs a moment and opens nothing.
 from __future__ import annotations
 
 import asyncio
+import importlib
+import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +20,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Float, Int
 
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, InvalidSettings
+from charrnn_server.hidden import hide_secrets
 
 if TYPE_CHECKING:
+    from charrnn.config import Settings
+    from charrnn.jobs.records import Position
     from charrnn.workspace import Workspace
+    from charrnn_server.events import Hub
+    from charrnn_server.generation import Writing
 
 Result = TypeVar("Result")
 
 API = "/charrnn/api/v1"
+PUBLIC_FLAG, PUBLIC_VARIABLE = "--public", "CHARRNN_PUBLIC"
 AGAIN_SECONDS = 5.0  # between two tries to reach a database that is not there when the server starts
 _STOCK = (IdentityProvider, PasswordIdentityProvider, LegacyIdentityProvider)  # they ask for a token and know nobody
 
@@ -51,13 +62,23 @@ class CharRNNServer(ExtensionApp):
     lease_seconds = _setting("CHARRNN_LEASE_SECONDS")
     privacy = _setting("CHARRNN_PRIVACY")
     admins = _setting("CHARRNN_ADMINS")
+    max_models = _setting("CHARRNN_MAX_MODELS")
     max_text_bytes = _setting("CHARRNN_MAX_TEXT_BYTES")
     max_queued = _setting("CHARRNN_MAX_QUEUED")
     max_minutes = _setting("CHARRNN_MAX_MINUTES")
     max_generations_per_minute = _setting("CHARRNN_MAX_GENERATIONS_PER_MINUTE")
     upload_limit = _setting("CHARRNN_UPLOAD_LIMIT")
     model_cache = _setting("CHARRNN_MODEL_CACHE")
+    visitors_per_address = _setting("CHARRNN_VISITORS_PER_ADDRESS")
+    visitors_together = _setting("CHARRNN_VISITORS_TOGETHER")
+    trusted_proxies = _setting("CHARRNN_TRUSTED_PROXIES")
+    cookie_secret = _setting("CHARRNN_COOKIE_SECRET")
 
+    public = Bool(
+        False,
+        help="a server for visitors; to be said with --public or CHARRNN_PUBLIC=1, since what the server has in it is "
+        "decided before any configuration is read",
+    ).tag(config=True)
     supervise = Bool(
         True, help="train what is queued in this server; without, `charrnn supervise` has to run somewhere"
     ).tag(config=True)
@@ -71,17 +92,58 @@ class CharRNNServer(ExtensionApp):
         30.0, min=0.1, help="seconds without data after which a request that still has to send some is dropped"
     ).tag(config=True)
 
+    tick = Float(0.5, help="seconds between two looks at a model that somebody listens to").tag(config=True)
+    heartbeat = Float(15.0, help="seconds without news after which listeners hear that the server is there").tag(
+        config=True
+    )
+    patience = Float(30.0, help="seconds after which somebody who takes nothing that is sent is dropped").tag(
+        config=True
+    )
+    listeners = Int(500, min=1, help="how many may listen to models at a time").tag(config=True)
+    streams = Int(64, min=1, help="texts that are written at a time with one model; more wait in line").tag(config=True)
+
+    flags = {  # noqa: RUF012
+        **ExtensionApp.flags,
+        PUBLIC_FLAG.lstrip("-"): ({}, "Serve visitors, who need no token: nothing but charrnn is in that server."),
+    }
+
+    def _refuse_to_be_public(self) -> None:
+        """Whoever asks for a server of visitors gets that or nothing of ours, never one with other rules."""
+        if self.public or public_variable():
+            problem = (
+                f"charrnn can be public only in a server of its own: start it with `jupyter charrnn {PUBLIC_FLAG}`, "
+                f"or `jupyter charrnn` with {PUBLIC_VARIABLE}=1 in its environment, and without CharRNNServer.public"
+            )
+            if self.is_own_server:
+                sys.exit(problem)
+            raise InvalidSettings(problem)
+
+    def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Take over what is configured. From here on, whoever prints configuration prints no secrets."""
+        hide_secrets(serverapp.config)
+        super()._link_jupyter_server_extension(serverapp)
+        hide_secrets(serverapp.config)  # with what a file of our own has added
+        hide_secrets(self.config)
+
     def initialize_settings(self) -> None:
         """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
+        if self.is_own_server:
+            assert self.serverapp is not None
+            for handler in self.serverapp.log.handlers:
+                handler.addFilter(without_controls)
         self._pool = ThreadPoolExecutor(self.threads, "charrnn")
         self._long = ThreadPoolExecutor(self.long_threads, "charrnn-long")
         self._opening = threading.Lock()
         self._workspace: Workspace | None = None
         self._stopping = threading.Event()
         self._supervisor: threading.Thread | None = None
+        self._hub: Hub | None = None
+        self._writing: Writing | None = None
 
     def initialize_handlers(self) -> None:
-        """Add our routes to the server's."""
+        """Add our routes to the server's. Raises InvalidSettings where a public launch was asked for too late."""
+        self._refuse_to_be_public()
+        importlib.import_module("charrnn_server.metrics")  # they show before anything is counted
         from charrnn_server.handlers import routes
 
         self.handlers.extend(routes())
@@ -94,6 +156,10 @@ class CharRNNServer(ExtensionApp):
     async def stop_extension(self) -> None:
         """Let workers save what they have learned, and close what was opened."""
         self._stopping.set()
+        if self._hub is not None:
+            self._hub.close()
+        if self._writing is not None:
+            self._writing.close()
         if self._supervisor is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
         for pool in (self._pool, self._long):
@@ -119,6 +185,29 @@ class CharRNNServer(ExtensionApp):
         """The same for what takes more than a moment: few at a time, so that the rest need not wait for them."""
         return await asyncio.get_running_loop().run_in_executor(self._long, function)
 
+    # what is made at first use, on the event loop ---------------------------------------------------------------------
+
+    @property
+    def hub(self) -> Hub:
+        """Who listens to what happens to models."""
+        if self._hub is None:
+            from charrnn_server.events import Finding, Hub
+
+            async def look(id: str, position: Position) -> Finding:
+                return await self.run(lambda: Finding.of(self.workspace.news(id, position)))
+
+            self._hub = Hub(look, tick=self.tick, heartbeat=self.heartbeat, most=self.listeners)
+        return self._hub
+
+    @property
+    def writing(self) -> Writing:
+        """Who has models write."""
+        if self._writing is None:
+            from charrnn_server.generation import Writing
+
+            self._writing = Writing(streams=self.streams)
+        return self._writing
+
     # what is opened at first use, from any thread ---------------------------------------------------------------------
 
     @property
@@ -126,13 +215,17 @@ class CharRNNServer(ExtensionApp):
         """The workspace of whoever sits at this machine. Raises InvalidSettings."""
         with self._opening:
             if self._workspace is None:
-                from charrnn.config import Settings
                 from charrnn.workspace import Workspace
 
-                given = {name: getattr(self, name) for name in Settings.model_fields}
-                settings = Settings(**{name: value for name, value in given.items() if value is not None})
-                self._workspace = Workspace(settings=settings)
+                self._workspace = Workspace(settings=self.configured())
             return self._workspace
+
+    def configured(self) -> Settings:
+        """The settings: these traits, else the environment, else defaults. Raises InvalidSettings."""
+        from charrnn.config import Settings
+
+        given = {name: getattr(self, name) for name in Settings.model_fields}
+        return Settings(**{name: value for name, value in given.items() if value is not None})
 
     def workspace_of(self, user: User) -> Workspace:
         """The models as this user may see them.
@@ -165,6 +258,34 @@ class CharRNNServer(ExtensionApp):
                 supervisor.run(self._stopping)
 
 
+def without_controls(record: logging.LogRecord) -> bool:
+    """Let a line of the log be seen as it is: what steers terminals may come with any address."""
+    message = record.getMessage()
+    shown = "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in message)
+    if shown != message:
+        record.msg, record.args = shown, ()
+    return True
+
+
+def public_variable() -> bool:
+    """Whether the environment asks for a public launch. Raises InvalidSettings for what is neither yes nor no."""
+    value = os.environ.get(PUBLIC_VARIABLE, "").strip().lower()
+    if value not in ("", "0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise InvalidSettings(f"{PUBLIC_VARIABLE}: 1 or 0 would be right, not {value[:60]!r}")
+    return value in ("1", "true", "yes", "on")
+
+
 def main() -> None:
-    """`jupyter charrnn`."""
-    CharRNNServer.launch_instance()  # type: ignore[no-untyped-call]
+    """`jupyter charrnn`: for whoever has the token or, with `--public`, for visitors."""
+    arguments = sys.argv[1:]
+    try:
+        public = PUBLIC_FLAG in arguments or public_variable()
+    except InvalidSettings as error:
+        sys.exit(str(error))
+    server: type[CharRNNServer] = CharRNNServer
+    if public:
+        from charrnn_server.public import PublicCharRNNServer
+
+        server = PublicCharRNNServer
+    rest = [argument for argument in arguments if argument != PUBLIC_FLAG]
+    server.launch_instance(rest)  # type: ignore[no-untyped-call]

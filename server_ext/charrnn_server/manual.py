@@ -242,7 +242,8 @@ def _curl(
             path = path.replace(f"{{{each['name']}}}", ID if each["name"] == "id" else each["example"])
         elif each["in"] == "query" and "example" in each:
             query[each["name"]] = each["example"]
-    return " ".join(["curl", *words, f'"{ADDRESS}{path}{"?" * bool(query)}{urlencode(query)}"'])
+    words.append(f'"{ADDRESS}{path}{"?" * bool(query)}{urlencode(query)}"')
+    return "curl " + " \\\n  ".join(words)
 
 
 def _curl_body(bodies: list[Body]) -> list[str]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from charrnn.errors import Fenced, InvalidOptions, InvalidTransition, ModelNotFound, QuotaExceeded
 from charrnn.jobs import listing, schema, writing
 from charrnn.jobs.database import Database
-from charrnn.jobs.records import Claim, CorpusFacts, Delivery, Metric, ModelRecord, Sample
+from charrnn.jobs.records import Claim, CorpusFacts, Delivery, Limits, Metric, ModelRecord, Sample
 from charrnn.jobs.status import ALLOWED, Status
 from charrnn.jobs.store import Store
 
@@ -455,20 +455,20 @@ def test_a_released_model_that_a_user_asked_to_stop_is_stopped(store: Store) -> 
 
 def test_an_owner_has_no_more_than_so_many_queued_or_running(store: Store) -> None:
     ids = [ready(store, owner="berta").id for _ in range(3)]
-    store.enqueue(ids[0], max_queued=2)
-    store.enqueue(ids[1], max_queued=2)
+    store.enqueue(ids[0], max_queued=Limits(2))
+    store.enqueue(ids[1], max_queued=Limits(2))
     assert store.claim("here", LEASE) is not None
     for enqueue in (store.enqueue, store.start_over):
         with pytest.raises(QuotaExceeded, match="2 trainings may be queued or running"):
-            enqueue(ids[2], max_queued=2)
-    assert store.enqueue(ids[0], max_queued=2).active  # it is already
-    assert store.enqueue(ready(store, owner="anton").id, max_queued=2).active
+            enqueue(ids[2], max_queued=Limits(2))
+    assert store.enqueue(ids[0], max_queued=Limits(2)).active  # it is already
+    assert store.enqueue(ready(store, owner="anton").id, max_queued=Limits(2)).active
     assert store.get(ids[2]).status == Status.READY
 
 
 def test_the_limit_of_queued_trainings_holds_when_all_are_asked_for_at_once(store: Store) -> None:
     ids = [ready(store, owner="berta").id for _ in range(8)]
-    results = at_once([lambda id=id: store.enqueue(id, max_queued=2) for id in ids])
+    results = at_once([lambda id=id: store.enqueue(id, max_queued=Limits(2)) for id in ids])
     assert sorted(type(result).__name__ for result in results) == ["ModelRecord"] * 2 + ["QuotaExceeded"] * 6
 
 
@@ -652,23 +652,23 @@ def test_many_trainings_deliver_at_once_and_every_line_arrives_in_order(store: S
 def test_texts_count_against_a_quota_until_they_are_gone(store: Store) -> None:
     models = [store.create(str(number), "berta") for number in range(3)]
     for model in models[:2]:
-        store.set_corpus(model.id, FACTS, limit=2000)
+        store.set_corpus(model.id, FACTS, limit=Limits(2000))
     with pytest.raises(QuotaExceeded, match=r"2,000 bytes together, and yours have 2,000: these 1,000 more .* delete"):
-        store.set_corpus(models[2].id, FACTS, limit=2000)
+        store.set_corpus(models[2].id, FACTS, limit=Limits(2000))
     assert store.get(models[2].id).status == Status.DRAFT
-    store.set_corpus(store.create("faust", "anton").id, FACTS, limit=2000)
-    store.set_corpus(models[0].id, FACTS, limit=2000)  # in the place of the one before
+    store.set_corpus(store.create("faust", "anton").id, FACTS, limit=Limits(2000))
+    store.set_corpus(models[0].id, FACTS, limit=Limits(2000))  # in the place of the one before
     assert store.text_bytes("berta") == 2000
     store.delete(models[0].id)
     assert store.text_bytes("berta") == 1000
-    store.set_corpus(models[2].id, FACTS, limit=2000)
+    store.set_corpus(models[2].id, FACTS, limit=Limits(2000))
     assert ready(store, owner="clara").corpus_bytes == store.text_bytes("clara") == 1000
     assert store.text_bytes("nobody") == 0
 
 
 def test_texts_that_come_at_once_stay_within_the_quota(store: Store) -> None:
     ids = [store.create("faust", "berta").id for _ in range(6)]
-    results = at_once([lambda id=id: store.set_corpus(id, FACTS, limit=3500) for id in ids])
+    results = at_once([lambda id=id: store.set_corpus(id, FACTS, limit=Limits(3500)) for id in ids])
     assert sorted(type(result).__name__ for result in results) == ["ModelRecord"] * 3 + ["QuotaExceeded"] * 3
     assert store.text_bytes("berta") == 3000
 
@@ -678,18 +678,18 @@ def test_generations_are_counted_by_the_minute(store: Store, database: Database)
         connection.execute(update(schema.Account).values(minute=schema.Account.minute - 1))
 
     for _ in range(2):
-        results = at_once([lambda: store.count_generation("berta", 3)] * 5)
+        results = at_once([lambda: store.count_generation("berta", Limits(3))] * 5)
         refused = [result for result in results if result is not None]
         if len(refused) != 2:  # the clock has begun a new minute
-            refused = [result for result in at_once([lambda: store.count_generation("berta", 3)] * 9) if result]
+            refused = [result for result in at_once([lambda: store.count_generation("berta", Limits(3))] * 9) if result]
         assert refused
         assert all(isinstance(error, QuotaExceeded) and 0 < error.seconds <= 60 for error in refused)
         assert "3 texts may be written in a minute; more in" in str(refused[0])
         database.write(of_an_earlier_minute)
     store.count_generation("berta")
-    store.count_generation("anton", 1)
+    store.count_generation("anton", Limits(1))
     with pytest.raises(QuotaExceeded):
-        store.count_generation("clara", 0)
+        store.count_generation("clara", Limits(0))
 
 
 # -- supervisors -----------------------------------------------------------------------------------------------------

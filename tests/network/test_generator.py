@@ -196,6 +196,21 @@ def test_a_long_prompt_does_not_keep_the_others_waiting(model):
     assert slow.take() == written_alone(model, "the " * 1000, SamplingOptions(length=5, seed=1))[0]
 
 
+def test_many_prompts_are_read_little_by_little_and_to_the_end(model, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        generator.Batch, "read", lambda self, ids, read_on=batch.Batch.read: (read.append(len(ids)), read_on(self, ids))
+    )
+    together, options = Generator(model), SamplingOptions(length=5, seed=1)
+    prompts = [letter * (1000 + number) for number, letter in enumerate("the at" * 5)]
+    streams = [together.join(prompt, options) for prompt in prompts]
+    together.step(1)
+    assert sum(read) <= 16 * len(prompts)
+    while together.streams:
+        together.step()
+    assert [stream.take() for stream in streams] == [written_alone(model, prompt, options)[0] for prompt in prompts]
+
+
 def test_a_finished_stream_leaves_by_itself_and_says_why(model):
     together = Generator(model)
     stream = together.join("a", SamplingOptions(length=3))

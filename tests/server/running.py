@@ -88,12 +88,13 @@ def free_port() -> int:
 @contextmanager
 def running(
     folder: Path, *arguments: str, module: Sequence[str] = ("charrnn_server",), base_url: str = "/",
-    token: str | None = TOKEN, **environment: str,
+    token: str | None = TOKEN, probe: tuple[str, int] = ("/charrnn/api/v1/live", 204), **environment: str,
 ) -> Iterator[Server]:  # fmt: skip
     """`jupyter charrnn` with these arguments, or another module's server, ended at the end.
 
     `folder` gets the data folder, what the server prints, and all that Jupyter wants to write. `environment` is more of
-    it, such as CHARRNN_DATABASE_URL. With `token` None the server asks for none of ours (the public launch).
+    it, such as CHARRNN_DATABASE_URL. With `token` None the server asks for none of ours (the public launch). It is
+    there when the address of `probe` answers with that status.
     """
     port = free_port()
     places = {f"JUPYTER_{name}_DIR": str(folder / "jupyter" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
@@ -111,7 +112,7 @@ def running(
         )  # fmt: skip
     server = Server(process, port, folder, base_url, token)
     try:
-        wait_until_live(server)
+        wait_until_live(server, *probe)
         yield server
     finally:
         try:
@@ -122,13 +123,20 @@ def running(
             raise
 
 
-def wait_until_live(server: Server) -> None:
+def configure(folder: Path, python: str) -> None:
+    """Give Jupyter a configuration file, for a server that will run in this folder."""
+    config = folder / "jupyter" / "config"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "jupyter_server_config.py").write_text(f"c = get_config()\n{python}", encoding="utf-8")
+
+
+def wait_until_live(server: Server, path: str = "/charrnn/api/v1/live", status: int = 204) -> None:
     """Wait until it answers, or say why it does not."""
     give_up = time.monotonic() + STARTING
     while True:
         assert server.process.poll() is None, server.messages[-3000:]
         try:
-            if requests.get(f"{server.api}/live", timeout=5).status_code == 204:
+            if requests.get(server.site + path, timeout=5).status_code == status:
                 return
         except requests.ConnectionError:
             pass

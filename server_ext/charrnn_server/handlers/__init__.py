@@ -9,7 +9,9 @@ def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
     from charrnn_server.handlers import (
         docs,
+        events,
         files,
+        generate,
         health,
         models,
         pages,
@@ -21,5 +23,7 @@ def routes() -> list[tuple[str, Any]]:
         uploads,
     )
 
-    modules = [uploads, files, models, training, reports, schemas, health, docs, upload_page, pages, unknown]
-    return [route for module in modules for route in module.ROUTES]
+    modules = [
+        uploads, files, models, training, reports, events, generate, schemas, health, docs, pages, upload_page, unknown,
+    ]  # fmt: skip
+    return [route for module in modules for route in module.ROUTES]  # `/models/import` before `/models/ID`

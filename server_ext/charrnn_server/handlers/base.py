@@ -89,6 +89,7 @@ class CharRNNHandler(APIHandler):
     _to_come: float = 0  # bytes of the body
     _came = _drained = 0  # bytes; the second of what nobody needed any more
     _answered = False
+    _preparing = True
 
     @property
     def app(self) -> CharRNNServer:
@@ -125,8 +126,12 @@ class CharRNNHandler(APIHandler):
             if self.request.headers.get("Expect", "").lower() == "100-continue":
                 self._to_come = 0  # nothing is on its way: it waits for our word
             raise
-        if not self.answered:
-            self._patience(self.app.silence)
+        if self.answered:
+            return
+        self._preparing = False
+        if self.current_user is not None and (not self.token_authenticated or self.wants_html()):
+            _ = self.xsrf_token  # which sets the cookie that a browser needs for its next POST
+        self._patience(self.app.silence)
 
     def _announced(self) -> float:
         """Bytes of the body; infinite where only its end will tell."""
@@ -148,6 +153,10 @@ class CharRNNHandler(APIHandler):
         allowed = await ensure_async(self.authorizer.is_authorized(self, self.current_user, wanted, self.auth_resource))
         if not allowed:
             raise HTTPError(403, f"{self.current_user.username} may not {wanted} {self.auth_resource}")
+
+    def wants_html(self) -> bool:
+        """Whether this is a browser that opens a page."""
+        return "text/html" in self.request.headers.get("Accept", "")
 
     def turn_away(self) -> None:
         """Answer somebody who is not known."""
@@ -227,6 +236,8 @@ class CharRNNHandler(APIHandler):
         """
         if self._to_come <= 0:
             self._patience(None)
+            if self._preparing:  # Tornado hangs up after an answer before the body, be that empty: say so
+                self.set_header("Connection", "close")
             return super().finish(*arguments, **options)
         if not self._answered:
             self._answered = True
@@ -283,6 +294,10 @@ class CharRNNHandler(APIHandler):
         if isinstance(error, errors.CharRNNError):
             status_code = next(status for kind, status in STATUS.items() if isinstance(error, kind))
         super().send_error(status_code, **kwargs)
+
+    def _request_summary(self) -> str:
+        """A request in the server's log. There may be a token in its query."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def log_exception(self, kind: Any, error: Any, traceback: Any) -> None:
         """What a user can do something about is no event in the server's log."""
