@@ -48,7 +48,10 @@ print(json.dumps(sorted(waits)))
 
 def rows(size: int = GIGABYTE) -> Iterator[Row]:
     """An upload while nothing else happens, and one while a model is trained and writes."""
-    with tempfile.TemporaryDirectory(prefix="charrnn-") as name, running(Path(name)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="charrnn-") as name,
+        running(Path(name), CHARRNN_UPLOAD_LIMIT=str(2 * size)) as server,  # the file may be a little larger
+    ):
         large, small = Path(name) / "large.txt", Path(name) / "small.txt"
         write_text(large, MIXED, size)
         write_text(small, MIXED, 5_000_000)
