@@ -218,7 +218,7 @@ def test_options_that_cannot_be_are_refused_before_the_text_is_sent(here: Server
         "cell=brain": {"cell": "must be one of 'lstm', 'gru' or 'rnn', not 'brain'"},
         "rnn_siz=3": {"rnn_siz": "there is no such option; did you mean rnn_size?"},
         "minutes=soon": {"minutes": 'must be a number, not "soon"'},
-        "rnn_size=1.5": {"rnn_size": "must be a whole number, not 1.5"},
+        "rnn_size=1.5": {"rnn_size": 'must be a whole number, not "1.5"'},
         "whitelist_file=/etc/passwd": {
             "whitelist_file": "a file cannot be named here; give the characters as whitelist"
         },
