@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charrnn.jobs.status import Status
-from tests.jobs.trainings import TINY, wait_for
+from tests.jobs.trainings import TINY, VERSE, wait_for
 from tests.server.places import BY_HAND, new_model, server_in, workspace_of
 from tests.server.running import Server, running
 from tests.workspace.played import TEXT, Attempt, trained
@@ -29,17 +29,20 @@ def test_a_training_is_started_watched_stopped_continued_and_forked(
     place: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with server_in(place, request, tmp_path_factory) as server:
-        options = {**TINY, "validation_fraction": 0.01}
-        id = new_model(server, "write Python", sample="python", options=options)["id"]
+        id = new_model(server, "verse", options=TINY)["id"]
         path = f"/models/{id}"
+        assert (
+            server.post(f"{path}/corpus", data=700 * VERSE, headers={"Content-Type": "text/plain"}).json()["status"]
+            == "ready"
+        )
 
         started = asked(server, f"{path}/start", until_stopped=True)
         assert started["status"] in ("queued", "running")
-        assert started["options"] == {**options, "until_stopped": True}
+        assert started["options"] == {**TINY, "until_stopped": True}
         running = until(server, id, lambda model: model["status"] == "running" and model["step"] > 0)
         assert (running["is_in_progress"], running["place_in_queue"]) == (True, None)
         assert asked(server, f"{path}/start")["status"] == "running"
-        assert refused(server, f"{path}/continue", minutes=1) == "'write Python' is running: stop it first"
+        assert refused(server, f"{path}/continue", minutes=1) == "'verse' is running: stop it first"
 
         asked(server, f"{path}/stop")
         stopped = until(server, id, lambda model: not model["is_in_progress"])
