@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -21,10 +22,13 @@ from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
+from jupyter_server.utils import url_path_join
+from tornado.routing import PathMatches, Rule
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Float, Int
 
 from charrnn.errors import CharRNNError, InvalidSettings
+from charrnn_server.first_use import FirstUse
 from charrnn_server.hidden import hide_secrets
 
 if TYPE_CHECKING:
@@ -140,9 +144,23 @@ class CharRNNServer(ExtensionApp):
         self._hub: Hub | None = None
         self._writing: Writing | None = None
 
-    def initialize_handlers(self) -> None:
-        """Add our routes to the server's. Raises InvalidSettings where a public launch was asked for too late."""
+    def _prepare_handlers(self) -> None:
+        """Add our routes to the server's: in somebody else's, with the first request for one of them.
+
+        Raises InvalidSettings where a public launch was asked for too late.
+        """
         self._refuse_to_be_public()
+        if self.is_own_server:
+            super()._prepare_handlers()  # type: ignore[no-untyped-call]
+            return
+        assert self.serverapp is not None
+        application = self.serverapp.web_app
+        ours = PathMatches(re.escape(url_path_join(self.serverapp.base_url, "charrnn")) + "(?:/.*)?$")
+        later = FirstUse(application, super()._prepare_handlers)
+        application.add_handlers(".*$", [Rule(ours, later)])  # type: ignore[no-untyped-call]
+
+    def initialize_handlers(self) -> None:
+        """Name our routes."""
         importlib.import_module("charrnn_server.metrics")  # they show before anything is counted
         from charrnn_server.handlers import routes
 

