@@ -62,6 +62,8 @@ class WritingHandler(StreamingHandler):
 
     async def _whole(self, model: Model, texts: Texts) -> None:
         written, options = await texts.whole(), texts.options
+        if self.gone:
+            raise Gone
         answer = {"texts": written} if options.count else {"text": written[0]}
         answer |= _about(model, options)
         if options.length * texts.count < LONG:
