@@ -13,10 +13,10 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import database, generation, ingest, jobs, quality, server, startup, training
+from benchmarks import database, generation, ingest, jobs, quality, server, server_upload, startup, training
 from benchmarks.table import Peer, markdown
 
-NAMES = ("startup", "ingest", "generation", "training", "quality", "database", "jobs", "server")
+NAMES = ("startup", "ingest", "generation", "training", "quality", "database", "jobs", "server", "server_upload")
 
 
 def main() -> None:
@@ -42,6 +42,7 @@ def main() -> None:
         "database": lambda: database.rows(),
         "jobs": lambda: jobs.rows(runs=options.runs),
         "server": lambda: server.rows(runs=options.runs),
+        "server_upload": lambda: server_upload.rows(),
     }
     rows = [row for name in options.names or NAMES for row in benchmarks[name]()]
     print(f"charrnn, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores of {processor()}\n")

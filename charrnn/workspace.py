@@ -67,6 +67,7 @@ PAGE_LIMIT = 200  # models
 ROWS_LIMIT = 10_000  # log lines, metrics or samples in one answer
 FOLLOW_EVERY = 0.5  # seconds between two looks at a log
 PARENT = "parent.safetensors"
+LARGE_TEXT = 2_000_000  # bytes from which a text is read in by another process: this one may have other things to do
 INCOMING = "incoming"  # where what still comes in is written
 IMPORTED = "model-0.safetensors"  # before any attempt
 _MOVES = 5  # how often a model file may be replaced while it is looked for
@@ -394,14 +395,16 @@ class Workspace:
         keys: tuple[str, str], progress: Callable[[float], None] | None = None,
     ) -> CorpusFacts:  # fmt: skip
         """Write the ids of `text`, in the characters of the model's parent if it has one."""
+        from charrnn.text.apart import ingest_apart
         from charrnn.text.corpus import ingest
 
         vocabulary = None
         if record.parent_id is not None:
             with self._local(model_key(record.id, PARENT)) as parent:
                 vocabulary = _load(parent).vocabulary
+        read_in = ingest_apart if text.stat().st_size > LARGE_TEXT else ingest
         try:
-            corpus = ingest(
+            corpus = read_in(
                 text, ids, max_vocab=options.max_vocab, whitelist=options.whitelist, vocabulary=vocabulary,
                 extend=vocabulary is not None, progress=progress,
             )  # fmt: skip

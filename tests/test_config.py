@@ -130,9 +130,27 @@ def test_passwords_are_in_no_repr_and_no_json() -> None:
         assert "geheim" not in text
 
 
+def test_what_only_the_server_needs_is_not_handed_to_what_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_COOKIE_SECRET", "a secret of the server")
+    settings = Settings()
+    assert settings.cookie_secret is not None
+    assert settings.cookie_secret.get_secret_value() == "a secret of the server"
+    assert settings.environment()["CHARRNN_COOKIE_SECRET"] == ""
+    assert "a secret" not in f"{settings!r} {settings.model_dump_json()} {settings.environment()}"
+
+
+def test_proxies_are_addresses_or_networks() -> None:
+    assert Settings(trusted_proxies="10.0.0.7, 2001:db8::/32,192.0.2.0/24").trusted_proxies == {
+        "10.0.0.7", "2001:db8::/32", "192.0.2.0/24"
+    }  # fmt: skip
+    for wrong in ("proxy.example.org", "10.0.0.0/99", "10.0.0.7/8", "*"):
+        assert "10.0.0.7 or 10.0.0.0/8 would be right" in refusal(trusted_proxies=wrong)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"cookie_secret": "geheim"},
         {"database_url": f"postgresql://u:{PASSWORD}@h/d"},
         {"database_url": f"mysql://u:{PASSWORD}@h"},
         {"database_url": PASSWORD},

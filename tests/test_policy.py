@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from charrnn.errors import QuotaExceeded
+from charrnn.jobs.records import NO_LIMIT, Limits
 from charrnn.policy import Policy
 
 SHARED = Policy(admins=frozenset({"root"}), max_queued=2, max_minutes=10)
@@ -53,3 +54,11 @@ def test_a_budget_that_could_take_any_time_is_refused_with_the_limit(option: dic
 def test_without_a_budget_a_training_takes_the_usual_minutes_or_the_limit_if_that_is_less() -> None:
     assert SHARED.of("ada").within_budget({}) == {}
     assert Policy(max_minutes=0.5).of("ada").within_budget({}) == {"minutes": 0.5}
+
+
+def test_what_all_from_an_address_may_use_is_a_multiple_of_what_a_person_may() -> None:
+    policy = Policy(max_models=3, visitors_per_address=4, visitors_together=50)
+    assert policy.shared(policy.max_models) == Limits(3, 12, 150)
+    assert policy.shared(None) == NO_LIMIT
+    assert policy.of(None).shared(policy.of(None).max_models) == NO_LIMIT
+    assert Policy(max_models=3).shared(3) == Limits(3)

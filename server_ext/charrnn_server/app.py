@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -19,10 +21,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.auth.identity import LegacyIdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
+from jupyter_server.utils import url_path_join
+from tornado.routing import PathMatches, Rule
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Float, Int
 
 from charrnn.errors import CharRNNError, InvalidSettings
+from charrnn_server.first_use import FirstUse
+from charrnn_server.hidden import hide_secrets
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
@@ -115,8 +122,19 @@ class CharRNNServer(ExtensionApp):
                 sys.exit(problem)
             raise InvalidSettings(problem)
 
+    def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Take over what is configured. From here on, whoever prints configuration prints no secrets."""
+        hide_secrets(serverapp.config)
+        super()._link_jupyter_server_extension(serverapp)
+        hide_secrets(serverapp.config)  # with what a file of our own has added
+        hide_secrets(self.config)
+
     def initialize_settings(self) -> None:
         """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
+        if self.is_own_server:
+            assert self.serverapp is not None
+            for handler in self.serverapp.log.handlers:
+                handler.addFilter(without_controls)
         self._pool = ThreadPoolExecutor(self.threads, "charrnn")
         self._long = ThreadPoolExecutor(self.long_threads, "charrnn-long")
         self._opening = threading.Lock()
@@ -126,9 +144,23 @@ class CharRNNServer(ExtensionApp):
         self._hub: Hub | None = None
         self._writing: Writing | None = None
 
-    def initialize_handlers(self) -> None:
-        """Add our routes to the server's. Raises InvalidSettings where a public launch was asked for too late."""
+    def _prepare_handlers(self) -> None:
+        """Add our routes to the server's: in somebody else's, with the first request for one of them.
+
+        Raises InvalidSettings where a public launch was asked for too late.
+        """
         self._refuse_to_be_public()
+        if self.is_own_server:
+            super()._prepare_handlers()  # type: ignore[no-untyped-call]
+            return
+        assert self.serverapp is not None
+        application = self.serverapp.web_app
+        ours = PathMatches(re.escape(url_path_join(self.serverapp.base_url, "charrnn")) + "(?:/.*)?$")
+        later = FirstUse(application, super()._prepare_handlers)
+        application.add_handlers(".*$", [Rule(ours, later)])  # type: ignore[no-untyped-call]
+
+    def initialize_handlers(self) -> None:
+        """Name our routes."""
         importlib.import_module("charrnn_server.metrics")  # they show before anything is counted
         from charrnn_server.handlers import routes
 
@@ -157,6 +189,11 @@ class CharRNNServer(ExtensionApp):
     def is_own_server(self) -> bool:
         """Whether `jupyter charrnn` started this server, and not somebody who has other things to do in it too."""
         return self.serverapp is not None and self.serverapp.starter_app is self
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is about to end, and nothing long should go on."""
+        return self._stopping.is_set()
 
     async def run(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """What `function` returns, called in a thread: where whatever may wait for database or files belongs."""
@@ -237,6 +274,15 @@ class CharRNNServer(ExtensionApp):
                 self._stopping.wait(AGAIN_SECONDS)
             else:
                 supervisor.run(self._stopping)
+
+
+def without_controls(record: logging.LogRecord) -> bool:
+    """Let a line of the log be seen as it is: what steers terminals may come with any address."""
+    message = record.getMessage()
+    shown = "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in message)
+    if shown != message:
+        record.msg, record.args = shown, ()
+    return True
 
 
 def public_variable() -> bool:

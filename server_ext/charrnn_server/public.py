@@ -238,7 +238,6 @@ class PublicCharRNNServer(CharRNNServer):
 
     def initialize_handlers(self) -> None:
         """Add what only visitors need."""
-        self._refuse_to_be_public()
         from charrnn_server.handlers.visitors import ROUTES
 
         assert self.serverapp is not None
@@ -247,7 +246,7 @@ class PublicCharRNNServer(CharRNNServer):
         super().initialize_handlers()
 
     def _prepare_handlers(self) -> None:
-        super()._prepare_handlers()  # type: ignore[no-untyped-call]
+        super()._prepare_handlers()
         from charrnn_server.handlers.unknown import UnknownHandler
 
         assert self.serverapp is not None

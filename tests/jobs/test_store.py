@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from charrnn.errors import Fenced, InvalidOptions, InvalidTransition, ModelNotFound, QuotaExceeded
 from charrnn.jobs import listing, schema, writing
@@ -690,6 +690,88 @@ def test_generations_are_counted_by_the_minute(store: Store, database: Database)
     store.count_generation("anton", Limits(1))
     with pytest.raises(QuotaExceeded):
         store.count_generation("clara", Limits(0))
+
+
+def test_models_are_limited_for_an_owner_an_origin_and_all_origins_together(store: Store) -> None:
+    def create(owner: str, origin: str | None) -> ModelRecord:
+        return store.create("faust", owner, origin=origin, max_models=Limits(2, 3, 4))
+
+    first = create("berta", "here")
+    create("berta", "here")
+    with pytest.raises(QuotaExceeded, match=r"^there may be 2 models: delete one"):
+        create("berta", "elsewhere")
+    create("anton", "here")
+    with pytest.raises(QuotaExceeded, match="3 models from your address"):
+        create("clara", "here")
+    create("clara", "there")
+    with pytest.raises(QuotaExceeded, match="4 models of all visitors together"):
+        create("dora", "nowhere")
+    assert create("somebody", None).owner == "somebody", "whoever has no origin is counted by name only"
+    store.delete(first.id)
+    assert create("dora", "nowhere").owner == "dora"
+
+
+def test_models_that_are_made_at_once_stay_within_the_limits(store: Store) -> None:
+    calls = [lambda n=n: store.create("faust", f"{n}", origin="here", max_models=Limits(1, 3, 9)) for n in range(8)]
+    results = at_once([*calls, *calls])
+    assert sorted(type(result).__name__ for result in results) == ["ModelRecord"] * 3 + ["QuotaExceeded"] * 13
+
+
+def test_texts_count_for_where_a_model_came_from_until_they_are_gone(store: Store) -> None:
+    limit = Limits(5000, 2000, 3000)
+    here = [store.create(owner, owner, origin="here") for owner in ("anton", "berta", "clara")]
+    there = [store.create(owner, owner, origin="there") for owner in ("dora", "emil")]
+    for model in here[:2]:
+        store.set_corpus(model.id, FACTS, limit=limit)
+    assert store.text_room(limit, "zoe", origin="here") == 0
+    assert store.text_room(limit, "zoe", origin="there") == 1000
+    assert store.text_room(limit, "", instead_of=store.get(here[0].id)) == 1000
+    assert store.text_room(Limits(700), "zoe") == 700
+    assert store.text_room(Limits(), "zoe", origin="here") is None
+    with pytest.raises(QuotaExceeded, match="from your address may have 2,000 bytes together, and those .* have 2,000"):
+        store.set_corpus(here[2].id, FACTS, limit=limit)
+    assert store.text_bytes("clara") == 0, "nobody is charged for what was refused"
+    store.set_corpus(there[0].id, FACTS, limit=limit)
+    with pytest.raises(QuotaExceeded, match="of all visitors together may have 3,000 bytes"):
+        store.set_corpus(there[1].id, FACTS, limit=limit)
+    assert store.text_bytes("there") == 1000
+    store.delete(here[0].id)
+    store.set_corpus(here[2].id, FACTS, limit=limit)
+    assert (store.text_bytes("here"), store.text_bytes("there")) == (2000, 1000)
+
+
+def test_the_queue_is_limited_for_where_models_came_from(store: Store) -> None:
+    def ready_from(owner: str, origin: str) -> str:
+        return store.create(owner, owner, origin=origin, corpus=FACTS).id
+
+    limit = Limits(1, 2, 3)
+    ids = [ready_from(owner, "here") for owner in ("anton", "berta", "clara", "dora")]
+    results = at_once([lambda id=id: store.enqueue(id, max_queued=limit) for id in ids])
+    refused = [result for result in results if not isinstance(result, ModelRecord)]
+    assert [str(error) for error in refused] == [
+        "2 trainings from your address may be queued or running; wait until one ends, or stop one"
+    ] * 2
+    store.enqueue(ready_from("emil", "there"), max_queued=limit)
+    with pytest.raises(QuotaExceeded, match="3 trainings of all visitors together"):
+        store.enqueue(ready_from("frieda", "elsewhere"), max_queued=limit)
+
+
+def test_generations_are_counted_where_they_come_from_all_or_none(store: Store, database: Database) -> None:
+    def generations(account: str) -> int:
+        query = select(schema.Account.generations).where(schema.Account.owner == account)
+        return database.read(lambda connection: connection.scalar(query)) or 0
+
+    while True:
+        began = time.time() // 60
+        database.write(lambda connection: connection.execute(delete(schema.Account)))
+        for owner in ("anton", "berta"):
+            store.count_generation(owner, Limits(9, 2, 99), origin="here")
+        with pytest.raises(QuotaExceeded, match="2 texts from your address may be written in a minute"):
+            store.count_generation("clara", Limits(9, 2, 99), origin="here")
+        counts = [generations(account) for account in ("anton", "berta", "clara", "here", "everybody")]
+        if time.time() // 60 == began:
+            break
+    assert counts == [1, 1, 0, 2, 2]
 
 
 # -- supervisors -----------------------------------------------------------------------------------------------------

@@ -368,7 +368,8 @@ def test_a_model_file_that_is_none_or_lies_is_refused_and_runs_nothing(server: S
     length = int.from_bytes(whole[:8], "little")
     liars = [
         b"", b"x", pickle, b"\x80\x04" + pickle, b"PK\x03\x04" + pickle, b"\xff" * 64,
-        (1 << 62).to_bytes(8, "little") + b"{", whole[:-1], whole[: 8 + length], (length + 10**9).to_bytes(8, "little") + whole[8:],
+        (1 << 62).to_bytes(8, "little") + b"{", whole[:-1], whole[: 8 + length],
+        (length + 10**9).to_bytes(8, "little") + whole[8:],
         whole[:8] + b"{" * length + whole[8 + length :], (8).to_bytes(8, "little") + b'{"a":[]}',
     ]  # fmt: skip
     before = server.get("/models").json()["total"]
@@ -401,8 +402,10 @@ def test_the_servers_log_holds_nothing_that_steers_a_terminal(server: Server, na
     assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", server.messages) == []
 
 
-@pytest.mark.parametrize("launch", ["personal", "public", "foreign"])
-@pytest.mark.parametrize("where", ["file", "command line", "environment"])
+@pytest.mark.parametrize(
+    ("launch", "where"),
+    [("personal", "file"), ("personal", "command line"), ("public", "environment"), ("foreign", "file")],
+)
 def test_secrets_are_in_no_log_and_no_answer(tmp_path: Path, launch: str, where: str) -> None:
     values = {
         "database_url": f"mysql://charrnn:{DATABASE_PASSWORD}@127.0.0.1:1/charrnn",

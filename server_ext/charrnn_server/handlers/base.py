@@ -89,6 +89,7 @@ class CharRNNHandler(APIHandler):
     _to_come: float = 0  # bytes of the body
     _came = _drained = 0  # bytes; the second of what nobody needed any more
     _answered = False
+    _preparing = True
 
     @property
     def app(self) -> CharRNNServer:
@@ -127,6 +128,7 @@ class CharRNNHandler(APIHandler):
             raise
         if self.answered:
             return
+        self._preparing = False
         if self.current_user is not None and (not self.token_authenticated or self.wants_html()):
             _ = self.xsrf_token  # which sets the cookie that a browser needs for its next POST
         self._patience(self.app.silence)
@@ -234,6 +236,8 @@ class CharRNNHandler(APIHandler):
         """
         if self._to_come <= 0:
             self._patience(None)
+            if self._preparing:  # Tornado hangs up after an answer before the body, be that empty: say so
+                self.set_header("Connection", "close")
             return super().finish(*arguments, **options)
         if not self._answered:
             self._answered = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_server.utils import url_path_join
 
-from charrnn_server import asked
+from charrnn_server import asked, metrics
 from charrnn_server.app import API
 from charrnn_server.handlers.base import CharRNNHandler, action
 
@@ -60,6 +60,7 @@ class ModelHandler(CharRNNHandler):
     def trained(self, queued: ModelRecord) -> ModelRecord:
         """The model, and somebody is there to train it."""
         self.app.ensure_supervised()
+        metrics.queued()
         return queued
 
 

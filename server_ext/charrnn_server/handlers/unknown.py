@@ -16,4 +16,4 @@ class UnknownHandler(CharRNNHandler):
     post = put = patch = delete = get
 
 
-ROUTES = [(rf"{API}(/.*)?", UnknownHandler)]
+ROUTES = [(rf"{API}(?:/.*)?", UnknownHandler)]

@@ -100,10 +100,17 @@ def _options(values: Mapping[str, str], problems: Mapping[str, str]) -> Iterator
             limits.get(f"{bound}imum", limits.get(f"exclusive{bound.title()}imum")) for bound in ("min", "max")
         )
         yield Option(
-            name, property["description"], "auto" if usual is None else str(usual), values.get(name, ""),
+            name, property["description"], _usual(usual, kind), values.get(name, ""),
             problems.get(name), tuple(limits.get("enum", ())), {"integer": "1", "number": "any"}.get(kind),
             least, most,
         )  # fmt: skip
+
+
+def _usual(default: object, kind: str) -> str:
+    """What an empty field stands for."""
+    if default is None:
+        return "all" if kind == "string" else "auto"  # the text is that of a whitelist
+    return str(default)
 
 
 ROUTES = [("/charrnn/upload", UploadPage)]

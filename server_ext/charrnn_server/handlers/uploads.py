@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyter_server.utils import url_path_join
-from tornado.web import Finish
+from tornado.web import Finish, HTTPError
 
 from charrnn.choices import NAME_LENGTH, checked_name
 from charrnn.errors import InvalidOptions
 from charrnn.lines import printable
-from charrnn_server import asked
+from charrnn_server import asked, metrics
 from charrnn_server.app import API
 from charrnn_server.form import PlainBody, body_of
 from charrnn_server.handlers.base import action
@@ -64,7 +64,9 @@ class UploadHandler(ModelHandler):
 
     async def take(self, chunk: bytes) -> None:
         """A task writes what waits, while more of it comes in: in small pieces of somebody slow, else in large ones."""
-        assert self._incoming is not None
+        if self._incoming is None:  # a request that is none for a file
+            await super().take(chunk)
+            return
         self._waiting += self._form.feed(chunk)
         if self._form.file_name:
             self._incoming.name = printable(self._form.file_name)
@@ -111,9 +113,16 @@ class UploadHandler(ModelHandler):
 
         def hand_over(workspace: Workspace) -> dict[str, Any]:
             with incoming:
-                return with_place(workspace, work(workspace, incoming))
+                model = with_place(workspace, work(workspace, incoming))
+            metrics.uploaded(incoming.size)
+            return model
 
         return await self.run_long(hand_over)
+
+    def go_on(self, _: float) -> None:
+        """Give up a text that is read in when the server ends."""
+        if self.app.stopping:
+            raise HTTPError(503, "the server is ending; send it again in a moment")
 
     async def reply_received(self, work: Callable[[Workspace, Incoming], ModelRecord], *, new: bool = True) -> None:
         """Answer with that model, a `new` one with its address."""
@@ -149,13 +158,15 @@ class UploadHandler(ModelHandler):
 
 class CorpusHandler(UploadHandler):
     def place(self, workspace: Workspace) -> Incoming:
-        asked.query(self.request, name=asked.text)
+        asked.query(self.request, name=checked_name)
         return workspace.receive_text(self.path_args[0])
 
     @action("write")
     async def post(self, id: str) -> None:
-        name = asked.body(self.fields(), name=asked.text).get("name")
-        await self.reply_received(lambda workspace, text: workspace.attach(id, text, name=name), new=False)
+        name = asked.body(self.fields(), name=checked_name).get("name")
+        await self.reply_received(
+            lambda workspace, text: workspace.attach(id, text, name=name, progress=self.go_on), new=False
+        )
 
 
 @dataclass(frozen=True)
@@ -188,7 +199,7 @@ class NewModelHandler(UploadHandler):
     def create(self, workspace: Workspace, wanted: Wanted, text: Incoming) -> ModelRecord:
         """The new model, called like its file unless it has a name."""
         name = wanted.name or Path(text.name).stem.strip()[:NAME_LENGTH] or "text"
-        record = workspace.create(name, text, start=wanted.start, **wanted.options)
+        record = workspace.create(name, text, start=wanted.start, progress=self.go_on, **wanted.options)
         return self.trained(record) if wanted.start else record
 
 
@@ -201,12 +212,12 @@ class UploadsHandler(NewModelHandler):
 
 class ImportHandler(UploadHandler):
     def place(self, workspace: Workspace) -> Incoming:
-        asked.query(self.request, name=asked.text)
+        asked.query(self.request, name=checked_name)
         return workspace.receive_model()
 
     @action("write")
     async def post(self) -> None:
-        name = asked.body(self.fields(), name=asked.text).get("name")
+        name = asked.body(self.fields(), name=checked_name).get("name")
         await self.reply_received(lambda workspace, file: workspace.import_model(file, name))
 
 
