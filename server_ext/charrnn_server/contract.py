@@ -50,7 +50,7 @@ def _fill_object(target: dict[str, Any]) -> None:
     kind = target.get(OPTIONS)
     if kind is not None:
         options = {name: _or_null(each) for name, each in schema(kind)["properties"].items()}
-        target["properties"] = {**target.get("properties", {}), **options}
+        target["properties"] = {**options, **target.get("properties", {})}
 
 
 def _or_null(property: dict[str, Any]) -> dict[str, Any]:

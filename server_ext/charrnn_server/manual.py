@@ -16,6 +16,7 @@ from charrnn_server.contract import METHODS, OPTIONS, schema
 
 Node: TypeAlias = Mapping[str, Any]
 
+SHAPES = ("Model", "TrainingOptions", "SamplingOptions", "Problem")  # that have a place of their own
 ADDRESS, TOKEN, ID = "$SERVER", "$TOKEN", "$ID"  # in commands
 EXAMPLE_FILES = {"multipart/form-data": "-F file=@sonnets.txt", "application/octet-stream": "-T model.safetensors"}
 EXAMPLE_ANSWERS = {"text/event-stream": "-N", "application/octet-stream": "-OJ"}
@@ -111,8 +112,7 @@ class _Reader:
             for name, answer in parts["responses"].items()
             if name.startswith("Problem")
         ]
-        names = ("Model", "TrainingOptions", "SamplingOptions", "Problem")
-        shapes = [self._shape(name, parts["schemas"][name]) for name in names]
+        shapes = [self._shape(name, parts["schemas"][name]) for name in SHAPES]
         server = self.document["servers"][0]["url"].rstrip("/")
         return Manual(info["summary"], info["description"], server, chapters, problems, shapes)
 
@@ -147,7 +147,8 @@ class _Reader:
         return [self._body(media, content) for media, content in holder.get("content", {}).items()]
 
     def _body(self, media: str, content: Node) -> Body:
-        shape = content["schema"].get("$ref", "").rpartition("/")[2]
+        named = content["schema"].get("$ref", "").rpartition("/")[2]
+        shape = named if named in SHAPES else ""
         found = self._resolved(content["schema"])
         example = content.get("example", found.get("examples", [""])[0])
         return Body(media, self._values(found), _as_text(example), shape)

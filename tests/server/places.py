@@ -25,13 +25,13 @@ def server_in(
 ) -> Iterator[Server]:
     """A server in one of the places."""
     environment: dict[str, str] = {}
-    if place == "MariaDB":
+    if place.startswith("MariaDB"):
         database: MariaDB = request.getfixturevalue("mariadb_server")
         name = f"server_{uuid.uuid4().hex[:12]}"
         database.execute(f"CREATE DATABASE {name}")
         Database(database.url(name)).upgrade()
         environment["CHARRNN_DATABASE_URL"] = database.url(name)
-    base_url = PREFIX if place == "under a prefix" else "/"
+    base_url = PREFIX if place.endswith("under a prefix") else "/"
     with running(tmp_path_factory.mktemp("server"), *arguments, base_url=base_url, **environment) as server:
         yield server
 

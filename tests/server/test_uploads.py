@@ -218,7 +218,7 @@ def test_options_that_cannot_be_are_refused_before_the_text_is_sent(here: Server
         "cell=brain": {"cell": "must be one of 'lstm', 'gru' or 'rnn', not 'brain'"},
         "rnn_siz=3": {"rnn_siz": "there is no such option; did you mean rnn_size?"},
         "minutes=soon": {"minutes": 'must be a number, not "soon"'},
-        "rnn_size=1.5": {"rnn_size": "must be a whole number, not 1.5"},
+        "rnn_size=1.5": {"rnn_size": 'must be a whole number, not "1.5"'},
         "whitelist_file=/etc/passwd": {
             "whitelist_file": "a file cannot be named here; give the characters as whitelist"
         },
@@ -304,3 +304,12 @@ def test_several_texts_are_taken_in_side_by_side(here: Server) -> None:
             return is_the_poem(connection.answer().json()["corpus"])
 
         assert all(ended(connection) for connection in (third, first, second))
+
+
+def test_a_text_is_called_what_can_be_shown(here: Server) -> None:
+    id = new_model(here)
+    for name in ("", "a\nb", "x" * 201):
+        for path in (f"/models/{id}/corpus", "/models/import", "/uploads"):
+            answer = here.post(path, data=POEM, headers=TEXT, params={"name": name})
+            assert (answer.status_code, [*answer.json()["fields"]]) == (422, ["name"])
+    assert not here.get(f"/models/{id}").json()["has_data"]

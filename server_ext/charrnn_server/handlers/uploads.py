@@ -156,12 +156,12 @@ class UploadHandler(ModelHandler):
 
 class CorpusHandler(UploadHandler):
     def place(self, workspace: Workspace) -> Incoming:
-        asked.query(self.request, name=asked.text)
+        asked.query(self.request, name=checked_name)
         return workspace.receive_text(self.path_args[0])
 
     @action("write")
     async def post(self, id: str) -> None:
-        name = asked.body(self.fields(), name=asked.text).get("name")
+        name = asked.body(self.fields(), name=checked_name).get("name")
         await self.reply_received(
             lambda workspace, text: workspace.attach(id, text, name=name, progress=self.go_on), new=False
         )
@@ -210,12 +210,12 @@ class UploadsHandler(NewModelHandler):
 
 class ImportHandler(UploadHandler):
     def place(self, workspace: Workspace) -> Incoming:
-        asked.query(self.request, name=asked.text)
+        asked.query(self.request, name=checked_name)
         return workspace.receive_model()
 
     @action("write")
     async def post(self) -> None:
-        name = asked.body(self.fields(), name=asked.text).get("name")
+        name = asked.body(self.fields(), name=checked_name).get("name")
         await self.reply_received(lambda workspace, file: workspace.import_model(file, name))
 
 
