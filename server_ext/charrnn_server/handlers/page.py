@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from asyncio import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from charrnn_server.app import API
 from charrnn_server.handlers.base import CharRNNHandler
 from charrnn_server.shown import FILTERS
 
+HTML = "text/html; charset=UTF-8"
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
@@ -76,10 +78,13 @@ class Page(CharRNNHandler):
     def show(self, html: str, status: int = 200) -> None:
         """Answer with a page."""
         self.set_status(status)
-        self.finish(html, set_content_type="text/html; charset=UTF-8")
+        self.finish(html)
 
     def _xsrf(self) -> str:
         return self.xsrf_token.decode()
+
+    def finish(self, *arguments: Any, **options: Any) -> Future[Any]:
+        return super().finish(*arguments, **{"set_content_type": HTML, **options})
 
     def get_login_url(self) -> str:
         """Where to log in; pages send people there, unlike the API."""

@@ -70,7 +70,9 @@ class UploadHandler(ModelHandler):
 
     async def take(self, chunk: bytes) -> None:
         """A task writes what waits, while more of it comes in: in small pieces of somebody slow, else in large ones."""
-        assert self._incoming is not None
+        if self._incoming is None:  # a request that is none for a file
+            await super().take(chunk)
+            return
         self._waiting += self._form.feed(chunk)
         if self._form.file_name:
             self._incoming.name = printable(self._form.file_name)
