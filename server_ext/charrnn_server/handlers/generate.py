@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from charrnn_server.generation import Texts
 
 JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
-GATHER_SECONDS = 0.05  # between two pieces that are sent, which cost more to send than to write
+GATHER_SECONDS = 0.1  # between two pieces that are sent, which cost more to send than to write
 SHOWN_UNKNOWN = 100  # characters in a header
 LONG = 100_000  # characters, which take a while to be encoded
 SCORED = 100_000  # characters of one request, which take some seconds
@@ -62,6 +62,8 @@ class WritingHandler(StreamingHandler):
 
     async def _whole(self, model: Model, texts: Texts) -> None:
         written, options = await texts.whole(), texts.options
+        if self.gone:
+            raise Gone
         answer = {"texts": written} if options.count else {"text": written[0]}
         answer |= _about(model, options)
         if options.length * texts.count < LONG:
