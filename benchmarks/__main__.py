@@ -28,9 +28,9 @@ from benchmarks import (
 from benchmarks.table import Peer, markdown
 
 NAMES = (
-    "startup", "ingest", "generation", "training", "quality", "database", "jobs", "server", "server_upload",
-    "server_startup",
-)  # fmt: skip
+    *("startup", "ingest", "generation", "training", "quality", "database", "jobs"),
+    *("server", "server_startup", "server_upload"),
+)
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def main() -> None:
         "database": lambda: database.rows(),
         "jobs": lambda: jobs.rows(runs=options.runs),
         "server": lambda: server.rows(runs=options.runs),
-        "server_upload": lambda: server_upload.rows(),
         "server_startup": lambda: server_startup.rows(),
+        "server_upload": lambda: server_upload.rows(),
     }
     rows = [row for name in options.names or NAMES for row in benchmarks[name]()]
     print(f"charrnn, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores of {processor()}\n")
