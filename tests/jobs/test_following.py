@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,19 +17,6 @@ FACTS = CorpusFacts(
     "goethe.txt", 1000, 990, 60, 61, "a" * 64, "b" * 64, 1200, "models/x/corpus.txt", "models/x/corpus.ids",
     commonest=[("e", 100)], preview="Faust 🎭",
 )  # fmt: skip
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    database.upgrade()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(database: Database) -> Store:
-    return Store(database)
 
 
 def queued(store: Store) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -26,19 +26,6 @@ FACTS = CorpusFacts(
     "goethe.txt", 1000, 990, 60, 61, "a" * 64, "b" * 64, 1200, "models/x/corpus.txt", "models/x/corpus.ids",
     commonest=[("e", 100), ("\n", 20)], warnings=["a licence at the end"], preview="Faust 🎭",
 )  # fmt: skip
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    database.upgrade()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(database: Database) -> Store:
-    return Store(database)
 
 
 def ready(store: Store, name: str = "faust", owner: str = "") -> ModelRecord:
