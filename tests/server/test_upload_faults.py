@@ -50,6 +50,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         Database(mariadb.url("faults")).upgrade()
     with running(folder, *QUIET, **environment) as server:
         yield server
+        assert "Traceback" not in server.messages  # nothing of all this is an event
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("faults")
     with running(folder, *QUIET, **faulty(folder)) as server:
         yield server
+        assert "Traceback" not in server.messages  # nothing of all this is an event
 
 
 # before the body ------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from charrnn.received import Incoming
     from charrnn.workspace import Workspace
 
-PIECE = 1_000_000  # bytes that wait for the disk while it is busy; no more is taken from the connection then
+PIECE = 250_000  # bytes that wait for the disk while it is busy; no more is taken from the connection then
 
 
 class UploadHandler(ModelHandler):
