@@ -101,7 +101,7 @@ async def write(port: int, token: str, id: str, clients: int, requests: int, for
             begin = time.perf_counter()
             await client.ask("GET", "/live")
             pulse.append(time.perf_counter() - begin)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     begin = time.perf_counter()
     watch = asyncio.ensure_future(feel())

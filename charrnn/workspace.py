@@ -678,7 +678,10 @@ class Workspace:
 
         Raises NothingLearned while it has.
         """
-        record = self.get(id)
+        return self._model(self.get(id))
+
+    def _model(self, record: ModelRecord) -> Model:
+        id = record.id
         for _ in range(_MOVES):
             key = _model_file(record)
             version = self._version(key)
@@ -725,13 +728,21 @@ class Workspace:
         del values["count"]
         return model.stream(**values)
 
-    def to_write(self, id: str, **sampling: Any) -> tuple[Model, SamplingOptions]:
-        """A model and the options to write with it: those given, else those set for it. Counts as a generation."""
+    def to_write(
+        self, id: str, *, check: Callable[[SamplingOptions], None] | None = None, **sampling: Any
+    ) -> tuple[Model, SamplingOptions]:
+        """A model and the options to write with it: those given, else those set for it. Counts as a generation.
+
+        `check` may raise for options that somebody would not have written with.
+        """
         from charrnn.network.sampling import SamplingOptions
 
-        options = SamplingOptions.from_dict(choices.merged_sampling(self.get(id).sampling, sampling))
+        record = self.get(id)
+        options = SamplingOptions.from_dict(choices.merged_sampling(record.sampling, sampling))
+        if check is not None:
+            check(options)
         self._count_generation()
-        return self.model(id), options
+        return self._model(record), options
 
     def predict(self, id: str, prompt: str = "", top: int = 10, temperature: float = 1.0) -> Sequence[Prediction]:
         """The likeliest next characters with their probabilities. Raises InvalidOptions and InvalidModel."""

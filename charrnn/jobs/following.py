@@ -10,13 +10,26 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Double, Integer, Row, Select, null, select, type_coerce, union_all
+from sqlalchemy import (
+    BigInteger,
+    CompoundSelect,
+    Connection,
+    Double,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
 from sqlalchemy.types import TypeEngine
 
 from charrnn.errors import ModelNotFound
 from charrnn.jobs import listing, schema
 from charrnn.jobs.records import LogLine, Metric, ModelRecord, News, Position, Sample
-from charrnn.jobs.schema import Log, Long, Model, UtcDateTime
+from charrnn.jobs.schema import Long, Model, UtcDateTime
 from charrnn.jobs.status import Status
 
 _FIGURES = [column.name for column in schema.Metric.__table__.columns if column.name not in ("model_id", "step")]
@@ -53,35 +66,9 @@ def _is_told(record: ModelRecord, step: int) -> bool:
 
 def _look(connection: Connection, id: str, after: Position, limit: int) -> News:
     """All of it in one statement, and so of one moment."""
-    table = schema.Metric.__table__.columns
-    figures = {name: table[name] for name in _FIGURES}
-    texts = schema.Sample
-    model = {f"{_OF_MODEL}{column.name}": column for column in listing.COLUMNS}
-    rows = connection.execute(
-        union_all(
-            _columns(kind=_MODEL, **model).where(Model.id == id),
-            _some(
-                _columns(kind=_LINE, position=Log.position, created_at=Log.created_at, text=Log.chunk)
-                .where(Log.model_id == id, Log.position > after.log)
-                .order_by(Log.position),
-                limit,
-            ),
-            _some(
-                _columns(kind=_METRIC, position=table["step"], **figures)
-                .where(table["model_id"] == id, table["step"] > after.metric)
-                .order_by(table["step"]),
-                limit,
-            ),
-            _some(
-                _columns(kind=_SAMPLE, position=texts.step, text=texts.text)
-                .where(texts.model_id == id, texts.step > after.sample)
-                .order_by(texts.step),
-                limit,
-            ),
-        )
-    ).all()
+    given = {"id": id, "log": after.log, "metric": after.metric, "sample": after.sample, "most": limit}
     found: dict[int, list[Row[Any]]] = {kind: [] for kind in range(4)}
-    for row in sorted(rows, key=lambda row: row.position or 0):
+    for row in sorted(connection.execute(_ALL_OF_IT, given), key=lambda row: row.position or 0):
         found[row.kind].append(row)
     if not found[_MODEL]:
         raise ModelNotFound(f"there is no model {id!r}")
@@ -105,6 +92,22 @@ def _columns(**given: Any) -> Select[Any]:
     return select(*(type_coerce(given.get(name, null()), kind).label(name) for name, kind in types.items()))
 
 
-def _some(query: Select[Any], limit: int) -> Select[Any]:
-    """The first rows of a part of a union, which SQLite takes only from a table."""
-    return select(query.limit(limit).subquery())
+def _rows(kind: int, table: type[schema.Base], step: str, after: str, **columns: str) -> Select[Any]:
+    """The first rows of a table after a step, which SQLite takes into a union only from a table of its own."""
+    each = table.__table__.columns
+    query = _columns(kind=kind, position=each[step], **{name: each[column] for name, column in columns.items()})
+    query = query.where(each["model_id"] == bindparam("id"), each[step] > bindparam(after)).order_by(each[step])
+    return select(query.limit(bindparam("most", type_=Integer())).subquery())
+
+
+def _question() -> CompoundSelect[Any]:
+    model = {f"{_OF_MODEL}{column.name}": column for column in listing.COLUMNS}
+    return union_all(
+        _columns(kind=_MODEL, **model).where(Model.id == bindparam("id")),
+        _rows(_LINE, schema.Log, "position", "log", created_at="created_at", text="chunk"),
+        _rows(_METRIC, schema.Metric, "step", "metric", **{name: name for name in _FIGURES}),
+        _rows(_SAMPLE, schema.Sample, "step", "sample", text="text"),
+    )
+
+
+_ALL_OF_IT = _question()  # once: to build it takes longer than to ask it

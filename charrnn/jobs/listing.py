@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, or_, select
 
 from charrnn.errors import ModelNotFound
 from charrnn.jobs.records import CorpusFacts, ModelRecord, Page
@@ -31,6 +31,9 @@ ID = re.compile("[0-9a-hjkmnp-tv-z]{26}")  # a ULID in lower case
 _STRETCHES = 1000  # asked at a time
 _NOT_IN_RECORDS = ("stretch", "name_key")
 COLUMNS = [column for column in Base.metadata.tables["model"].columns if column.name not in _NOT_IN_RECORDS]
+
+_ONE = select(*COLUMNS).where(Model.id == bindparam("id"))  # once: to build it takes as long as to ask it
+_ONE_LOCKED = _ONE.with_for_update()
 
 Conditions = Sequence[ColumnElement[bool]]
 
@@ -47,8 +50,7 @@ def one(connection: Connection, id: str, *, lock: bool = False) -> ModelRecord:
     Raises ModelNotFound.
     """
     if ID.fullmatch(id):
-        query = select(*COLUMNS).where(Model.id == id)
-        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        row = connection.execute(_ONE_LOCKED if lock else _ONE, {"id": id}).one_or_none()
         if row is not None:
             return _record(row)
     raise ModelNotFound(f"there is no model {id[:60]!r}")

@@ -67,6 +67,7 @@ class Texts:
         self._pieces: list[tuple[int, str]] = []
         self._unfinished = self.count
         self._error: BaseException | None = None
+        self._left = False
         self._news, self._end = asyncio.Event(), asyncio.Event()
 
     async def gather(self, seconds: float) -> None:
@@ -75,13 +76,16 @@ class Texts:
             await asyncio.wait_for(self._end.wait(), seconds)
 
     async def pieces(self) -> AsyncIterator[list[tuple[int, str]]]:
-        """What was written since the last time, as (index, text), one of each text at most, until all are finished.
+        """What was written since the last time, as (index, text), one of each text at most, until all are finished, or
+        nobody waits for them.
 
         Raises what stopped the writing.
         """
         while True:
             await self._news.wait()
             self._news.clear()
+            if self._left:
+                return
             if self._error is not None:
                 raise self._error
             finished = not self._unfinished
@@ -100,8 +104,11 @@ class Texts:
 
     def leave(self) -> None:
         """Nobody waits for them any more: writing them ends at once."""
-        if self._unfinished:
+        if self._unfinished and not self._left:
             self._writer.leave(self)
+        self._left = True
+        self._news.set()
+        self._end.set()
 
     def _take(self) -> list[tuple[int, str]]:
         texts: dict[int, list[str]] = {}

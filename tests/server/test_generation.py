@@ -6,7 +6,6 @@ import codecs
 import itertools
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +44,9 @@ def slow(workspace: charrnn.Workspace, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("slow") / "slow.safetensors"
     Model.initial("lstm", Vocabulary(LETTERS), rnn_size=512, num_layers=2, embedding_size=16).save(path)
     return workspace.import_model(path, "slow").id
+
+
+STREAMED = ["text/event-stream", "text/plain"]
 
 
 def being_written(server: Server) -> int:
@@ -222,7 +224,7 @@ def test_texts_that_are_asked_of_one_model_at_once_share_its_steps(
         return time.perf_counter() - begin
 
     seconds(1)
-    assert min(seconds(12) for _ in range(2)) < 6 * max(seconds(1) for _ in range(3))
+    assert min(seconds(12) for _ in range(3)) < 9 * max(seconds(1) for _ in range(5))
 
 
 def test_seeded_texts_are_the_same_in_company(server: Server, id: str, model_file: Path) -> None:
@@ -239,33 +241,25 @@ def test_seeded_texts_are_the_same_in_company(server: Server, id: str, model_fil
 
 def test_a_client_that_goes_away_stops_its_text_and_no_other(server: Server, slow: str) -> None:
     wait_for(lambda: being_written(server) == 0)
-    endless = {"length": 5_000_000}
-    headers = {"Accept": "text/event-stream"}
-    stays = server.post(f"/models/{slow}/generate", json=endless, headers=headers, stream=True)
-    goes = [server.post(f"/models/{slow}/generate", json=endless, headers=headers, stream=True) for _ in range(5)]
-    waits = threading.Thread(target=whoever_hangs_up, args=(server, slow), daemon=True)
-    waits.start()
-    wait_for(lambda: being_written(server) == 7)
-    for answer in goes:
-        answer.close()
-    wait_for(lambda: being_written(server) == 1)
-    waits.join()
-    assert sum(len(event.data["text"]) for event in itertools.islice(told(stays), 20)) > 20
-    assert being_written(server) == 1
-    stays.close()
-    wait_for(lambda: being_written(server) == 0)
-
-
-def whoever_hangs_up(server: Server, id: str) -> None:
-    """Ask for a long text in JSON, and hang up when it is being written."""
+    endless, path = {"length": 5_000_000}, f"/models/{slow}/generate"
+    stays = server.post(path, json=endless, headers={"Accept": "text/event-stream"}, stream=True)
+    events = told(stays)
+    goes = [server.post(path, json=endless, headers={"Accept": form}, stream=True) for form in STREAMED * 3]
     body = b'{"length": 5000000}'
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(
-            f"POST /charrnn/api/v1/models/{id}/generate HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as waits_for_all_of_it:
+        waits_for_all_of_it.sendall(
+            f"POST /charrnn/api/v1{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Authorization: token {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
-        wait_for(lambda: being_written(server) == 7)
+        wait_for(lambda: being_written(server) == 8)
+    for answer in goes:
+        answer.close()
+    wait_for(lambda: being_written(server) == 1)
+    assert all(event.data["text"] for event in itertools.islice(events, 20))
+    assert being_written(server) == 1
+    stays.close()
+    wait_for(lambda: being_written(server) == 0)
 
 
 def test_more_texts_than_are_written_at_once_wait_in_line(tmp_path: Path, model_file: Path) -> None:
@@ -333,7 +327,8 @@ def test_the_likeliest_next_characters_are_those_that_charrnn_predicts(
     server: Server, id: str, model_file: Path
 ) -> None:
     answer = server.post(f"/models/{id}/predict", json={"prompt": "the €", "top": 4, "temperature": 0.8}).json()
-    expected = charrnn.load(model_file).predict("the €", top=4, temperature=0.8)
+    with pytest.warns(charrnn.network.UnknownCharacters):
+        expected = charrnn.load(model_file).predict("the €", top=4, temperature=0.8)
     assert answer == {"predictions": [vars(prediction) for prediction in expected], "unknown": ["€"]}
     assert len(server.post(f"/models/{id}/predict").json()["predictions"]) == 10
 

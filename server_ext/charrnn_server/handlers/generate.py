@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from charrnn_server.generation import Texts
 
 JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
-GATHER_SECONDS = 0.05  # between two pieces that are sent, which cost more to send than to write
+GATHER_SECONDS = 0.1  # between two pieces that are sent, which cost more to send than to write
 SHOWN_UNKNOWN = 100  # characters in a header
+LONG = 100_000  # characters, which take a while to be encoded
 SCORED = 100_000  # characters of one request, which take some seconds
 TOP, MOST = 10, 1_000_000  # characters that are predicted
 
@@ -60,10 +61,15 @@ class WritingHandler(StreamingHandler):
             self._texts.leave()
 
     async def _whole(self, model: Model, texts: Texts) -> None:
-        written = await texts.whole()
-        answer = {"texts": written} if texts.options.count else {"text": written[0]}
-        answer |= _about(model, texts.options)
-        self.finish(await self.app.run(_encoded, answer))
+        written, options = await texts.whole(), texts.options
+        if self.gone:
+            raise Gone
+        answer = {"texts": written} if options.count else {"text": written[0]}
+        answer |= _about(model, options)
+        if options.length * texts.count < LONG:
+            self.reply(answer)
+        else:
+            self.finish(await self.app.run(_encoded, answer))
 
     async def _as_events(self, model: Model, texts: Texts) -> None:
         self.begin(EVENTS)
@@ -103,11 +109,7 @@ class GenerateHandler(WritingHandler):
 class SampleHandler(WritingHandler):
     @action("execute")
     async def get(self, id: str) -> None:
-        from charrnn.network.sampling import SAMPLING_ALIASES
-
-        readers = {**READERS, **{alias: READERS[name] for alias, name in SAMPLING_ALIASES.items()}}
-        sampling = asked.query(self.request, **readers)
-        await self.write_texts(id, sampling, PLAIN, with_prompt=True)
+        await self.write_texts(id, asked.query(self.request, **READERS), PLAIN, with_prompt=True)
 
 
 class PredictHandler(CharRNNHandler):
@@ -131,17 +133,15 @@ def _to_write(
     workspace: Workspace, id: str, sampling: Mapping[str, Any], form: str
 ) -> tuple[Model, SamplingOptions, int]:
     """The model, the options, and how many models may write at a time. Counts as a generation."""
-    from charrnn import choices
-    from charrnn.network.sampling import SamplingOptions
     from charrnn_server.generation import check_size
 
-    given = asked.sampling_options(sampling)
-    wanted = SamplingOptions.from_dict(choices.merged_sampling(workspace.get(id).sampling, given))
-    check_size(wanted)
-    if form == PLAIN and (wanted.count or 1) > 1:
-        problem = f"plain text is one text; ask for {JSON} or {EVENTS}"
-        raise InvalidOptions(f"count: {problem}", {"count": problem})
-    model, options = workspace.to_write(id, **given)
+    def check(options: SamplingOptions) -> None:
+        check_size(options)
+        if form == PLAIN and (options.count or 1) > 1:
+            problem = f"plain text is one text; ask for {JSON} or {EVENTS}"
+            raise InvalidOptions(f"count: {problem}", {"count": problem})
+
+    model, options = workspace.to_write(id, check=check, **asked.sampling_options(sampling))
     return model, options, workspace.settings.model_cache
 
 
@@ -219,6 +219,7 @@ def _number(value: str) -> float:
 READERS: dict[str, asked.Reader] = {
     "prompt": asked.text, "length": _whole_number, "temperature": _number, "top_k": _whole_number, "top_p": _number,
     "seed": _whole_number, "stop": asked.text, "count": _whole_number,
+    "start_string": asked.text, "max_length": _whole_number,  # the classic names
 }  # fmt: skip
 
 ROUTES = [
