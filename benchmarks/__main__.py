@@ -13,10 +13,24 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import database, generation, ingest, jobs, quality, server, server_upload, startup, training
+from benchmarks import (
+    database,
+    generation,
+    ingest,
+    jobs,
+    quality,
+    server,
+    server_startup,
+    server_upload,
+    startup,
+    training,
+)
 from benchmarks.table import Peer, markdown
 
-NAMES = ("startup", "ingest", "generation", "training", "quality", "database", "jobs", "server", "server_upload")
+NAMES = (
+    *("startup", "ingest", "generation", "training", "quality", "database", "jobs"),
+    *("server", "server_startup", "server_upload"),
+)
 
 
 def main() -> None:
@@ -42,6 +56,7 @@ def main() -> None:
         "database": lambda: database.rows(),
         "jobs": lambda: jobs.rows(runs=options.runs),
         "server": lambda: server.rows(runs=options.runs),
+        "server_startup": lambda: server_startup.rows(),
         "server_upload": lambda: server_upload.rows(),
     }
     rows = [row for name in options.names or NAMES for row in benchmarks[name]()]

@@ -120,6 +120,9 @@ class Settings(BaseSettings):
     max_generations_per_minute: int | None = Field(
         None, ge=0, title="no limit", description="texts a user may have written in a minute"
     )
+    max_characters: int | None = Field(
+        None, ge=0, title="no limit", description="characters that a user may have written or scored at a time"
+    )
     upload_limit: int = Field(1_000_000_000, ge=1, title="1,000,000,000", description="bytes of one text")
     model_cache: int = Field(8, ge=1, description="models kept in memory, to write with")
     visitors_per_address: int = Field(

@@ -36,6 +36,7 @@ class Policy:
     max_generations_per_minute: int | None = None  # of a person
     upload_limit: int | None = None  # bytes of one text or model file
     max_models: int | None = None  # of a person
+    max_characters: int | None = None  # that a person may have written, or read and scored, with one request
     visitors_per_address: int | None = None  # as much as so many people is for all from one address; None: any
     visitors_together: int | None = None  # and as much as so many for all visitors
 
@@ -45,7 +46,7 @@ class Policy:
         return cls(
             settings.privacy, frozenset(settings.admins), settings.max_text_bytes, settings.max_queued,
             settings.max_minutes, settings.max_generations_per_minute, settings.upload_limit, settings.max_models,
-            settings.visitors_per_address, settings.visitors_together,
+            settings.max_characters, settings.visitors_per_address, settings.visitors_together,
         )  # fmt: skip
 
     def shared(self, limit: int | None) -> Limits:
@@ -62,7 +63,7 @@ class Policy:
             return self
         return replace(
             self, max_text_bytes=None, max_queued=None, max_minutes=None, max_generations_per_minute=None,
-            upload_limit=None, max_models=None,
+            upload_limit=None, max_models=None, max_characters=None,
         )  # fmt: skip
 
     def trusts(self, user: str | None) -> bool:
@@ -76,6 +77,12 @@ class Policy:
     def may_change(self, user: str | None, owner: str) -> bool:
         """Whether the person may train, rename and delete a model of `owner`."""
         return self.trusts(user) or user == owner
+
+    def check_characters(self, characters: int) -> None:
+        """Raises QuotaExceeded, with the numbers, for more than may be asked for at a time."""
+        limit = self.max_characters
+        if limit is not None and characters > limit:
+            raise QuotaExceeded(f"{characters:,} characters are too many: {limit:,} may be asked for at a time here")
 
     def within_budget(self, options: Mapping[str, Any], spent: float = 0.0) -> dict[str, Any]:
         """The training options, with a budget in minutes where one is needed.

@@ -741,23 +741,23 @@ class Workspace:
         options = SamplingOptions.from_dict(choices.merged_sampling(record.sampling, sampling))
         if check is not None:
             check(options)
-        self._count_generation()
+        self._count_generation(options.length * (options.count or 1))
         return self._model(record), options
 
     def predict(self, id: str, prompt: str = "", top: int = 10, temperature: float = 1.0) -> Sequence[Prediction]:
         """The likeliest next characters with their probabilities. Raises InvalidOptions and InvalidModel."""
-        self._count_generation()
+        self._count_generation(len(prompt))
         return self.model(id).predict(prompt, top=top, temperature=temperature)
 
     def score(self, id: str, text: str) -> Score:
         """What each character of `text` costs the model, in nats. Raises InvalidModel and QuotaExceeded."""
-        self._count_generation()
+        self._count_generation(len(text))
         return self.model(id).score(text)
 
     def evaluate(self, id: str, source: Source) -> Evaluation:
         """How well the model predicts a text. Raises InvalidCorpus, InvalidModel and QuotaExceeded."""
         self._refuse_named_file(source)
-        self._count_generation()
+        self._count_generation(0)
         model = self.model(id)
         with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
             text = Path(folder) / "text"
@@ -767,7 +767,8 @@ class Workspace:
             except InvalidCorpus as error:
                 raise without_path(error, text, shown_name(source, "the text")) from None
 
-    def _count_generation(self) -> None:
+    def _count_generation(self, characters: int) -> None:
+        self._limits.check_characters(characters)
         limit = self._limits.max_generations_per_minute
         if limit is not None:
             self._store.count_generation(self.user or "", self._limits.shared(limit), origin=self._origin)

@@ -62,3 +62,11 @@ def test_what_all_from_an_address_may_use_is_a_multiple_of_what_a_person_may() -
     assert policy.shared(None) == NO_LIMIT
     assert policy.of(None).shared(policy.of(None).max_models) == NO_LIMIT
     assert Policy(max_models=3).shared(3) == Limits(3)
+
+
+def test_characters_are_limited_by_the_request() -> None:
+    policy = Policy(max_characters=100, admins=frozenset({"root"}))
+    policy.of("ada").check_characters(100)
+    policy.of("root").check_characters(10**9)
+    with pytest.raises(QuotaExceeded, match="101 characters are too many: 100 may be asked for at a time here"):
+        policy.of("ada").check_characters(101)

@@ -71,6 +71,7 @@ class CharRNNServer(ExtensionApp):
     max_queued = _setting("CHARRNN_MAX_QUEUED")
     max_minutes = _setting("CHARRNN_MAX_MINUTES")
     max_generations_per_minute = _setting("CHARRNN_MAX_GENERATIONS_PER_MINUTE")
+    max_characters = _setting("CHARRNN_MAX_CHARACTERS")
     upload_limit = _setting("CHARRNN_UPLOAD_LIMIT")
     model_cache = _setting("CHARRNN_MODEL_CACHE")
     visitors_per_address = _setting("CHARRNN_VISITORS_PER_ADDRESS")
@@ -254,6 +255,12 @@ class CharRNNServer(ExtensionApp):
         assert self.serverapp is not None
         knows_people = type(self.serverapp.identity_provider) not in _STOCK
         return self.workspace.as_user(user.username if knows_people else None)
+
+    def upload_begins(self, user: User) -> None:
+        """A file of somebody begins to come in. Raises QuotaExceeded where that are too many at a time."""
+
+    def upload_ends(self, user: User) -> None:
+        """A file that was begun is there, or will never be."""
 
     def ensure_supervised(self) -> None:
         """Train what is queued from now on, in workers of this server; nothing happens if it does already."""

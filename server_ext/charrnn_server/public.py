@@ -17,6 +17,7 @@ import hmac
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -30,7 +31,7 @@ from jupyter_server.utils import url_path_join
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler, create_signed_value, decode_signed_value
 
-from charrnn.errors import CharRNNError, InvalidSettings
+from charrnn.errors import CharRNNError, InvalidSettings, QuotaExceeded
 from charrnn_server.app import CharRNNServer
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ DAYS = 365.0  # that a visitor is remembered
 SECRET_FILE = "cookie-secret"  # in the data folder
 SECRET_LENGTH = 16  # bytes, at least
 BODY_LIMIT = 1_000_000  # bytes, where a handler does not allow more
+UPLOADS_OF_ADDRESS, UPLOADS_TOGETHER = 4, 32  # files that come in at a time: each has its room on the disk meanwhile
 IDLE_SECONDS = 75.0  # that a connection may wait for its next request
 
 #: what holds for visitors where nothing else is configured
 LIMITS: dict[str, Any] = {
     "privacy": "own", "max_models": 20, "max_text_bytes": 50_000_000, "upload_limit": 50_000_000, "max_queued": 2,
-    "max_minutes": 10.0, "max_generations_per_minute": 30,
+    "max_minutes": 10.0, "max_generations_per_minute": 30, "max_characters": 20_000,
 }  # fmt: skip
 
 Address = IPv4Address | IPv6Address
@@ -259,6 +261,26 @@ class PublicCharRNNServer(CharRNNServer):
         return settings.model_copy(
             update={name: value for name, value in LIMITS.items() if name not in settings.model_fields_set}
         )
+
+    def initialize_settings(self) -> None:
+        """Make what is needed. Nothing is opened."""
+        super().initialize_settings()
+        self._uploads: Counter[str] = Counter()
+
+    def upload_begins(self, user: User) -> None:
+        """A file of a visitor begins to come in. Raises QuotaExceeded for too many at a time."""
+        assert isinstance(user, Visitor)
+        if self._uploads[user.origin] >= UPLOADS_OF_ADDRESS:
+            raise QuotaExceeded(f"{UPLOADS_OF_ADDRESS} files may come in from your address at a time", 10)
+        if self._uploads.total() >= UPLOADS_TOGETHER:
+            raise QuotaExceeded(f"{UPLOADS_TOGETHER} files may come in at a time, and as many do", 10)
+        self._uploads[user.origin] += 1
+
+    def upload_ends(self, user: User) -> None:
+        """A file that was begun is there, or will never be."""
+        assert isinstance(user, Visitor)
+        self._uploads[user.origin] -= 1
+        self._uploads += Counter()  # forgets whom there is nothing of
 
     def workspace_of(self, user: User) -> Workspace:
         """The models as this visitor may see them."""

@@ -728,7 +728,9 @@ def test_texts_count_for_where_a_model_came_from_until_they_are_gone(store: Stor
     assert store.text_room(limit, "", instead_of=store.get(here[0].id)) == 1000
     assert store.text_room(Limits(700), "zoe") == 700
     assert store.text_room(Limits(), "zoe", origin="here") is None
-    with pytest.raises(QuotaExceeded, match="from your address may have 2,000 bytes together, and those .* have 2,000"):
+    with pytest.raises(
+        QuotaExceeded, match=r"from your address may have 2,000 bytes together, and those .* have 2,000"
+    ):
         store.set_corpus(here[2].id, FACTS, limit=limit)
     assert store.text_bytes("clara") == 0, "nobody is charged for what was refused"
     store.set_corpus(there[0].id, FACTS, limit=limit)

@@ -56,13 +56,14 @@ def status(received: bytes) -> int:
     return int(words[1]) if len(words) > 1 else 0
 
 
-def sent_until_closed(connection: socket.socket, piece: bytes, most: int) -> int:
-    """Send until the server has had enough or `most` bytes are sent; how many were."""
+def sent_until_closed(connection: socket.socket, piece: bytes, most: int, pause: float = 0) -> int:
+    """Send until the server has had enough or `most` bytes are sent, piece after piece; how many were."""
     sent = 0
     with contextlib.suppress(ConnectionError, TimeoutError):
         while sent < most:
             connection.sendall(piece)
             sent += len(piece)
+            time.sleep(pause)
     return sent
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tornado.web import create_signed_value
 
 from charrnn_server.public import COOKIE
 from tests.command_line import variables
+from tests.jobs.trainings import wait_for
 from tests.server import raw
 from tests.server.routes import Route, routes
 from tests.server.running import PACKAGES, Server, configure, running
@@ -103,7 +106,8 @@ def test_nothing_of_jupyters_comes_before_the_route_that_finds_nothing(listed: l
 
 def test_services_of_jupyter_are_not_even_loaded(listed: list[Route]) -> None:
     services = ("contents", "files", "kernel", "session", "terminal", "nbconvert", "shutdown", "events", "voila")
-    assert [route.handler for route in listed if any(name in route.handler.lower() for name in services)] == []
+    others = [route.handler for route in listed if not route.ours]
+    assert [handler for handler in others if any(name in handler.lower() for name in services)] == []
 
 
 @pytest.mark.parametrize("somebody", ["browser", "script", "token", "nobody"])
@@ -180,24 +184,23 @@ def test_a_browser_gets_a_cookie_and_is_the_same_visitor_from_then_on(public: Se
     assert COOKIE not in browser.ask("GET", "/models").headers.get("Set-Cookie", "")
 
 
-def test_visitors_see_only_what_is_their_own(public: Server) -> None:
+def test_visitors_see_only_what_is_their_own(public: Server, listed: list[Route]) -> None:
     ada, bob = visited(public), visited(public)
     model = ada.create("secret plans").json()
     assert model["owner"].startswith("visitor-")
     assert bob.names() == []
-    for method, path in [
-        ("GET", ""),
-        ("PATCH", ""),
-        ("DELETE", ""),
-        ("POST", "/start"),
-        ("GET", "/log"),
-        ("POST", "/fork"),
-    ]:
-        answer = bob.ask(method, f"/models/{model['id']}{path}", json={} if method != "GET" else None)
-        assert answer.status_code == 404, f"{method} {path}"
-        assert "secret plans" not in answer.text
-    assert public.get(f"/models/{model['id']}").status_code == 404
+    ours = [route for route in listed if route.ours]
+    of_models = [route for route in ours if f"/models/{model['id']}" in route.path(model["id"])]
+    assert len(of_models) > 12
+    for route in of_models:
+        for method in set(route.methods) - {"OPTIONS"}:
+            url = public.site + route.path(model["id"])
+            body = {} if method == "GET" else {"json": {"text": "x"} if url.endswith("score") else {}}
+            for answer in (bob.ask(method, url, **body), requests.request(method, url, timeout=60, **body)):
+                assert "secret plans" not in answer.text
+                assert answer.status_code == 404 or (method != "GET" and answer.status_code in (400, 415, 422)), url
     assert ada.names() == ["secret plans"]
+    assert ada.ask("GET", f"/models/{model['id']}").json() == model
 
 
 def test_a_browser_has_to_send_what_only_our_pages_know(public: Server) -> None:
@@ -350,6 +353,49 @@ def test_who_has_one_address_of_the_sixth_version_has_their_whole_network(strict
     assert visited(strict, **through_proxy("2001:db8:9:9::77")).create().status_code == 429
     for visitor, answer in made:
         visitor.ask("DELETE", f"/models/{answer.json()['id']}")
+
+
+def test_only_so_many_files_come_in_at_a_time_from_an_address(strict: Server) -> None:
+    def begun(connections: ExitStack, address: str, path: str = "/charrnn/api/v1/uploads?name=x") -> socket.socket:
+        connection = connections.enter_context(raw.connected(strict))
+        head = raw.head(strict, "POST", path, X_Forwarded_For=address, Content_Type="text/plain", Content_Length=1000)
+        connection.sendall(head + b"x")
+        return connection
+
+    with ExitStack() as connections:
+        for _ in range(4):
+            begun(connections, "203.0.113.50")
+        refusal = b""
+
+        def refused() -> bool:
+            nonlocal refusal
+            with ExitStack() as another:
+                refusal = raw.answer(begun(another, "203.0.113.50", "/charrnn/api/v1/models/import?name=x"))
+            return raw.status(refusal) == 429
+
+        wait_for(refused)
+        assert b"4 files may come in from your address at a time" in refusal
+        assert b"Retry-After: 10" in refusal
+        other = begun(connections, "203.0.113.51")
+        other.settimeout(1)
+        with pytest.raises(TimeoutError):
+            other.recv(1)  # it is waited for
+    wait_for(lambda: strict.post("/uploads?name=x&start=false", data=b"too short", headers={
+        **through_proxy("203.0.113.50"), "Content-Type": "text/plain"}).status_code != 429)  # fmt: skip
+
+
+def test_a_visitor_has_no_more_written_at_a_time_than_is_allowed(strict: Server, model_file: Path) -> None:
+    address = through_proxy("203.0.113.60")
+    binary = {**address, "Content-Type": "application/octet-stream"}
+    model = strict.post("/models/import?name=small", data=model_file.read_bytes(), headers=binary).json()
+    long = strict.post(f"/models/{model['id']}/generate", json={"length": 20_001}, headers=address)
+    assert (long.status_code, long.json()["message"][:6]) == (429, "20,001")
+    answers = [
+        strict.post(f"/models/{model['id']}/generate", json={"length": 10}, headers=address).status_code
+        for _ in range(3)
+    ]
+    assert answers.count(429) >= 1, "one text a minute"
+    assert strict.ask("DELETE", f"/models/{model['id']}", headers=address).status_code == 204
 
 
 def test_only_a_trusted_proxy_says_where_somebody_comes_from(tmp_path: Path) -> None:

@@ -256,6 +256,15 @@ def test_who_begins_a_request_and_does_not_end_it_is_dropped(launched: Server, s
     assert launched.get("/live").status_code == 204
 
 
+def test_a_document_that_comes_drop_by_drop_is_not_waited_for(tmp_path: Path) -> None:
+    configure(tmp_path, "c.CharRNNServer.silence = 0.5\n")
+    with running(tmp_path) as server, raw.connected(server) as connection:
+        connection.sendall(raw.head(server, "POST", f"{API}/models", Content_Length=100_000))
+        began = time.monotonic()
+        raw.sent_until_closed(connection, b" ", 1000, pause=0.1)
+        assert 2 < time.monotonic() - began < 30
+
+
 @pytest.mark.parametrize(
     "body",
     [b'{"name": "x"', b"[]", b"null", b"\xff\xfe", b'{"name": NaN}', b"[" * 100_000, b'{"name": "\\ud800"}', b'"text"'],

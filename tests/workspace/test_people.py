@@ -219,6 +219,45 @@ def test_generations_a_minute_are_limited(settings: Settings, model_file: Path) 
     assert workspace.as_user("bob").generate(id, length=1)
 
 
+def test_characters_of_one_request_are_limited(settings: Settings, model_file: Path) -> None:
+    workspace = Workspace(settings=settings, policy=Policy(max_characters=10))
+    ada, id = workspace.as_user("ada"), workspace.import_model(model_file).id
+    assert ada.generate(id, length=10)
+    for ask in (
+        lambda: ada.generate(id, length=11),
+        lambda: ada.generate(id, length=4, count=3),
+        lambda: ada.stream(id, length=11),
+        lambda: ada.score(id, "x" * 11),
+        lambda: ada.predict(id, "x" * 11),
+    ):
+        with pytest.raises(QuotaExceeded, match="are too many: 10 may be asked for at a time here"):
+            ask()
+    assert workspace.generate(id, length=11)
+
+
+def test_what_somebody_makes_is_charged_to_where_they_come_from(settings: Settings, model_file: Path) -> None:
+    policy = Policy(max_models=2, max_text_bytes=len(TEXT), max_queued=1, visitors_per_address=1, visitors_together=9)
+    workspace = Workspace(settings=settings, policy=policy)
+    ada, bob = workspace.as_user("ada", origin="here"), workspace.as_user("bob", origin="here")
+    first = ada.create("poems", TEXT)
+    assert ada.start(first.id).active
+    with pytest.raises(QuotaExceeded, match="room for 0 bytes"):
+        bob.create("verse", TEXT)
+    assert [model.id for model in bob.list().models] == [first.id], "what could not be made is gone"
+    bob.import_model(model_file)
+    for make in (
+        lambda: ada.create("more"),
+        lambda: bob.import_model(model_file),
+        lambda: bob.fork(bob.list().models[0].id),
+    ):
+        with pytest.raises(QuotaExceeded, match="2 models from your address"):
+            make()
+    assert workspace.as_user("eve", origin="there").create("poems", TEXT).owner == "eve"
+    ada.stop(first.id)
+    ada.delete(first.id)
+    assert bob.create("verse", TEXT).corpus_bytes == len(TEXT)
+
+
 def test_the_policy_is_the_configured_one_unless_another_is_given(here: Workspace) -> None:
     settings = here.settings.model_copy(update={"privacy": "own", "max_queued": 4, "admins": frozenset({"root"})})
     assert Workspace(settings=settings).policy == Policy.from_settings(settings)

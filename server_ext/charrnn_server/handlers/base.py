@@ -37,6 +37,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 JSON_LIMIT = 1_000_000  # bytes
 REFUSED_SECONDS = 5.0  # that somebody who was refused has to stop sending and read why
 DRAINED_BYTES = 16_000_000  # that may still come of them meanwhile
+DOCUMENT_SILENCES = 10  # times as long as a client may be silent, a small document may take to come
 QUOTA_SECONDS = 60  # when to try again if nobody knows better
 
 STATUS: Mapping[type[errors.CharRNNError], int] = {
@@ -132,6 +133,8 @@ class CharRNNHandler(APIHandler):
         if self.current_user is not None and (not self.token_authenticated or self.wants_html()):
             _ = self.xsrf_token  # which sets the cookie that a browser needs for its next POST
         self._patience(self.app.silence)
+        if self.most_bytes() <= JSON_LIMIT:  # a document comes at once, not drop by drop
+            self.request.connection.set_body_timeout(DOCUMENT_SILENCES * self.app.silence)  # type: ignore[union-attr]
 
     def _announced(self) -> float:
         """Bytes of the body; infinite where only its end will tell."""

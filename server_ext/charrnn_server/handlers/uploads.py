@@ -28,6 +28,8 @@ from charrnn_server.handlers.models import MODEL, ModelHandler, with_place
 if TYPE_CHECKING:
     from asyncio import Future, Task
 
+    from jupyter_server.auth import User
+
     from charrnn.jobs.records import ModelRecord
     from charrnn.received import Incoming
     from charrnn.workspace import Workspace
@@ -40,6 +42,7 @@ class UploadHandler(ModelHandler):
 
     _incoming: Incoming | None = None
     _writing: Task[None] | None = None
+    _counted: User | None = None  # as one whose file comes in
     _closing: ClassVar[set[Task[None]]] = set()  # so that nobody collects them before they are done
 
     def initialize(self) -> None:
@@ -54,6 +57,9 @@ class UploadHandler(ModelHandler):
             return
         self._form = body_of(self.request.headers.get("Content-Type", ""))
         self._waiting = bytearray()
+        assert self.current_user is not None
+        self.app.upload_begins(self.current_user)
+        self._counted = self.current_user
         self._incoming = await self.run(self.place)
 
     def most_bytes(self) -> int:
@@ -142,6 +148,9 @@ class UploadHandler(ModelHandler):
         super().on_connection_close()
 
     def _discard(self) -> None:
+        counted, self._counted = self._counted, None
+        if counted is not None:
+            self.app.upload_ends(counted)
         incoming, self._incoming = self._incoming, None
         if incoming is None:
             return
