@@ -28,7 +28,11 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Value:
-    """Something that is given or comes back: `where` is its place in a request, `options` a set that it stands for."""
+    """Something that is given or comes back.
+
+    `where` is its place in a request, `shape` what it looks like if that has a place of its own, `options` such a shape
+    all of whose members may stand here.
+    """
 
     name: str
     kind: str
@@ -37,6 +41,7 @@ class Value:
     where: str = ""
     required: bool = False
     options: str = ""
+    shape: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,8 +152,7 @@ class _Reader:
         return [self._body(media, content) for media, content in holder.get("content", {}).items()]
 
     def _body(self, media: str, content: Node) -> Body:
-        named = content["schema"].get("$ref", "").rpartition("/")[2]
-        shape = named if named in SHAPES else ""
+        shape = _shape_of(content["schema"])
         found = self._resolved(content["schema"])
         example = content.get("example", found.get("examples", [""])[0])
         return Body(media, self._values(found), _as_text(example), shape)
@@ -171,7 +175,7 @@ class _Reader:
         default = found.get("default")
         return Value(
             name, self._kind(given), description or found.get("description", ""),
-            "" if default in (None, []) else _as_text(default), where, bool(required),
+            "" if default in (None, []) else _as_text(default), where, bool(required), shape=_shape_of(given),
         )  # fmt: skip
 
     def _kind(self, given: Node) -> str:
@@ -202,6 +206,11 @@ class _Reader:
         for step in node["$ref"].removeprefix("#/").split("/"):
             target = target[step]
         return self._resolved(target)
+
+
+def _shape_of(given: Node) -> str:
+    named: str = given.get("$ref", "").rpartition("/")[2]
+    return named if named in SHAPES else ""
 
 
 def _all_options(options: str | None, where: str) -> list[Value]:
