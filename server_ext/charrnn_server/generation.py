@@ -226,7 +226,9 @@ class Writer:
             begin = time.perf_counter()
             wrote = generator.step(characters)
             seconds = time.perf_counter() - begin
-            step.took(max((stream.written - self._texts[stream].written for stream in wrote), default=0), seconds)
+            moved = max((stream.written - self._texts[stream].written for stream in wrote), default=0)
+            metrics.stepped(moved)
+            step.took(moved, seconds)
             self._hand_out(wrote)
 
     def _wait(self) -> bool:

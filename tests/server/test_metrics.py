@@ -21,7 +21,7 @@ def test_what_is_done_is_counted(server: Server, model_file: Path) -> None:
     before = counted(server)
     assert {
         "charrnn_trainings_queued_total", "charrnn_generations_total", "charrnn_characters_written_total",
-        "charrnn_uploads_total", "charrnn_uploaded_bytes_total",
+        "charrnn_characters_stepped_total", "charrnn_uploads_total", "charrnn_uploaded_bytes_total",
     } <= set(before)  # fmt: skip
     file = model_file.read_bytes()
     binary = {"Content-Type": "application/octet-stream"}
@@ -34,8 +34,8 @@ def test_what_is_done_is_counted(server: Server, model_file: Path) -> None:
     server.post(f"/models/{text['id']}/stop")
     after = counted(server)
     assert {name.removeprefix("charrnn_"): after[name] - before[name] for name in after if name.endswith("_total")} == {
-        "trainings_queued_total": 1, "generations_total": 1, "characters_written_total": 120, "uploads_total": 2,
-        "uploaded_bytes_total": len(file) + len(TEXT),
+        "trainings_queued_total": 1, "generations_total": 1, "characters_written_total": 120,
+        "characters_stepped_total": 120, "uploads_total": 2, "uploaded_bytes_total": len(file) + len(TEXT),
     }  # fmt: skip
 
 
