@@ -54,6 +54,7 @@ class CharRNNServer(ExtensionApp):
     """charrnn in a Jupyter server. Every setting of `charrnn.config.Settings` is a trait of the same name."""
 
     name = "charrnn"
+    _has_begun = False
     extension_url = "/charrnn/models"
     description = "Train, understand and use small text generators, in the browser and over HTTP."
 
@@ -136,6 +137,7 @@ class CharRNNServer(ExtensionApp):
             assert self.serverapp is not None
             for handler in self.serverapp.log.handlers:
                 handler.addFilter(without_controls)
+        self._has_begun = True
         self._pool = ThreadPoolExecutor(self.threads, "charrnn")
         self._long = ThreadPoolExecutor(self.long_threads, "charrnn-long")
         self._opening = threading.Lock()
@@ -174,6 +176,8 @@ class CharRNNServer(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Let workers save what they have learned, and close what was opened."""
+        if not self._has_begun:  # Jupyter ends what it has refused, too
+            return
         self._stopping.set()
         if self._hub is not None:
             self._hub.close()

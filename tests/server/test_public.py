@@ -421,10 +421,10 @@ def test_a_cookie_is_secure_where_the_browser_speaks_tls_to_the_proxy(strict: Se
 
 @pytest.mark.parametrize("how", ["variable", "trait", "module"])
 def test_inside_somebody_elses_server_a_public_launch_is_refused(tmp_path: Path, how: str) -> None:
-    package = "charrnn_server.public" if how == "module" else "charrnn_server"
+    packages = {"charrnn_server": how != "module", "charrnn_server.public": how == "module"}
     configure(
         tmp_path,
-        f"c.ServerApp.jpserver_extensions = {{'{package}': True}}\n"
+        f"c.ServerApp.jpserver_extensions = {packages}\n"
         + ("c.CharRNNServer.public = True\n" if how == "trait" else ""),
     )
     more = {"CHARRNN_PUBLIC": "yes"} if how == "variable" else {}
@@ -433,6 +433,15 @@ def test_inside_somebody_elses_server_a_public_launch_is_refused(tmp_path: Path,
         assert requests.get(f"{server.api}/models", timeout=60).status_code in (403, 404)
         assert server.get("/models").status_code == 404
         assert "jupyter charrnn --public" in server.messages
+
+
+def test_inside_somebody_elses_server_nothing_public_joins_the_personal_one(tmp_path: Path) -> None:
+    both = {"charrnn_server": True, "charrnn_server.public": True}
+    configure(tmp_path, f"c.ServerApp.jpserver_extensions = {both}\n")
+    with running(tmp_path, module=("jupyter_server",), probe=("/api", 200)) as server:
+        assert requests.get(f"{server.api}/models", timeout=60).status_code in (403, 404)
+        assert requests.post(f"{server.api}/visitors", timeout=60).status_code in (403, 404)
+    assert server.process.returncode == 0
 
 
 @pytest.mark.parametrize(
