@@ -272,13 +272,11 @@ def test_two_hundred_listeners_cost_the_questions_of_one(tmp_path: Path, mariadb
         attempt = Attempt(workspace)
         one = stack.enter_context(listening(server, id))
         assert next(one).data["status"] == "running"
-        for_one = seconds_of_questions(20)
-        assert for_one > 20 * 0.1  # one a tick
+        assert seconds_of_questions(20) > 20 * 0.1  # one a tick
         others = [stack.enter_context(listening(server, id)) for _ in range(199)]
         for each in others:
             assert next(each).data["status"] == "running"
-        for_all = seconds_of_questions(20)
-        assert for_all > for_one / 10  # and not two hundred times as many in the same time
+        assert seconds_of_questions(20) > 20 * 0.1  # no more of them than for one
         before = questions()
         attempt.deliver(lines=[(0, "for all")], metrics=[Metric(1)], samples=[(1, "x")], fields={"step": 5})
         for each in (one, *others):
