@@ -328,9 +328,10 @@ def test_names_are_text_on_pages_and_not_html(server: Server, nasty: str) -> Non
         page = requests.get(url, headers=headers, timeout=60)
         assert page.status_code == 200
         assert "<script" not in page.text
-        assert "49" not in page.text or "{{7*7}}" in page.text
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in requests.get(pages[0], headers=headers, timeout=60).text
+    listed = requests.get(pages[0], headers=headers, timeout=60).text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in listed
+    assert "{{7*7}}" in listed, "and templates are not computed"
 
 
 @pytest.mark.parametrize("query", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "%0d%0aX-Evil:%201"])
