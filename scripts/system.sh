@@ -8,6 +8,7 @@ NEEDED=(
     mariadb-install-db:mariadb-server-core
     my_print_defaults:mariadb-client-core
     curl:curl
+    chromium:chromium
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
