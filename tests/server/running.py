@@ -88,13 +88,14 @@ def free_port() -> int:
 @contextmanager
 def running(
     folder: Path, *arguments: str, module: Sequence[str] = ("charrnn_server",), base_url: str = "/",
-    token: str | None = TOKEN, probe: tuple[str, int] = ("/charrnn/api/v1/live", 204), **environment: str,
+    token: str | None = TOKEN, probe: tuple[str, int] = ("/charrnn/api/v1/live", 204), spare_dashboards: int = 0,
+    **environment: str,
 ) -> Iterator[Server]:  # fmt: skip
     """`jupyter charrnn` with these arguments, or another module's server, ended at the end.
 
     `folder` gets the data folder, what the server prints, and all that Jupyter wants to write. `environment` is more of
     it, such as CHARRNN_DATABASE_URL. With `token` None the server asks for none of ours (the public launch). It is
-    there when the address of `probe` answers with that status.
+    there when the address of `probe` answers with that status. No kernel waits for a dashboard, unless a test says so.
     """
     port = free_port()
     places = {f"JUPYTER_{name}_DIR": str(folder / "jupyter" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
@@ -103,6 +104,7 @@ def running(
         "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder / 'root'}", f"--ServerApp.base_url={base_url}",
         *([] if token is None else [f"--IdentityProvider.token={token}"]),
+        *([f"--CharRNNServer.spare_dashboards={spare_dashboards}"] if "charrnn_server" in module else []),
     ]  # fmt: skip
     with (folder / "messages").open("ab") as messages:
         process = subprocess.Popen(

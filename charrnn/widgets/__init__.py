@@ -1,0 +1,1 @@
+"""The dashboard and its views, for notebooks and for the browser."""
