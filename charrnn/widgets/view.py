@@ -56,11 +56,10 @@ class View(anywidget.AnyWidget):
         super().__init_subclass__(**options)
         if any((each.__module__, each.__qualname__) == (cls.__module__, cls.__qualname__) for each in cls.__mro__[1:]):
             return  # the class that traitlets makes of an instance to which traits are added
-        own = Path(sys.modules[cls.__module__].__file__ or "").stem
-        scripts = ("view.js", *(name for name in cls.front if name.endswith(".js")), f"{own}.js")
-        styles = ("view.css", *(name for name in cls.front if name.endswith(".css")), f"{own}.css")
-        cls._esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in scripts)
-        cls._css = "\n".join((HERE / name).read_text(encoding="utf-8") for name in styles)
+        own = Path(sys.modules[cls.__module__].__file__ or "").with_suffix("")
+        if own.with_suffix(".js").exists():  # a view without a front end of its own shows its parent's
+            cls._esm = _joined(".js", cls.front, own)
+            cls._css = _joined(".css", cls.front, own)
 
     def __init__(self, workspace: Workspace | None = None) -> None:
         self._shown: dict[str, Any] = {}
@@ -158,6 +157,12 @@ class View(anywidget.AnyWidget):
 
 
 _NOTHING = object()
+
+
+def _joined(kind: str, front: tuple[str, ...], own: Path) -> str:
+    """What all views share, what the view takes from others, and its own: one file of the front end."""
+    files = (HERE / f"view{kind}", *(HERE / name for name in front if name.endswith(kind)), own.with_suffix(kind))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 @functools.cache
