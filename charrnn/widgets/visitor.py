@@ -37,8 +37,11 @@ def enter(user: str | None = None, origin: str | None = None) -> None:
         _visitor = visitor
 
 
-def workspace() -> Workspace:
-    """The models as they may see them, with the settings of this process: the same one for all widgets."""
+def workspace_of_visitor() -> Workspace:
+    """The models as they may see them, with the settings of this process: the same one for all widgets.
+
+    Raises InvalidSettings.
+    """
     global _visitor, _workspace
     with _lock:
         if _workspace is None:
