@@ -78,15 +78,16 @@ class DashboardPage(Compressed):
     @action("read")
     async def get(self) -> None:
         asked.query(self.request)
-        problem, models = None, None
+        problem, models, full = None, None, False
         try:
             models = await self.run(newest)
+            full = await self.app.dashboards.is_full()
         except CharRNNError as error:  # the page can be shown all the same
             problem = str(error)
-        dashboard = url_path_join(self.base_url, DASHBOARD)
-        full = problem is None and await self.app.dashboards.is_full()
         if full:
             self.set_header("Retry-After", str(BUSY_SECONDS))
+        elif not problem:
+            self.app.dashboards.begin()  # whoever opens a page will soon want a kernel
         told = {
             "base_url": self.base_url, "api": url_path_join(self.base_url, API), "dashboard": dashboard,
             "xsrf": self._xsrf(),
