@@ -27,6 +27,7 @@ from tests.workspace.played import trained
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
 QUICK = ("--CharRNNServer.abandoned=2", "--CharRNNServer.unopened=4")
+PATIENT = "--CharRNNServer.unopened=600"  # however long opening several takes on a busy machine
 READ_ONLY = """
 from jupyter_server.auth import Authorizer
 class ReadOnly(Authorizer):
@@ -48,7 +49,7 @@ c.ServerApp.identity_provider_class = Hub
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server below a prefix, whose dashboards tell about their processes."""
     folder = tmp_path_factory.mktemp("dashboards")
-    with running(folder, BY_HAND, notebook(folder, FACTS), base_url=PREFIX) as server:
+    with running(folder, BY_HAND, PATIENT, notebook(folder, FACTS), base_url=PREFIX) as server:
         yield server
 
 
@@ -233,7 +234,7 @@ def test_a_notebook_that_fails_is_told_and_leaves_no_kernel(tmp_path: Path) -> N
 
 def test_people_have_their_own_and_nobody_gets_at_anothers(tmp_path: Path) -> None:
     configure(tmp_path, HUB)
-    with running(tmp_path, BY_HAND, notebook(tmp_path, FACTS), token=None, CHARRNN_ADMINS="teacher") as server:
+    with running(tmp_path, BY_HAND, PATIENT, notebook(tmp_path, FACTS), token=None, CHARRNN_ADMINS="teacher") as server:
         ada, bob = Guest(server, **{"X-Hub-User": "ada"}), Guest(server, **{"X-Hub-User": "bob"})
         facts = ada.facts()
         assert facts["user"] == "ada"
@@ -313,7 +314,7 @@ def test_pages_that_are_opened_and_left_alone_leave_no_kernel(tmp_path: Path) ->
 
 
 def test_beyond_the_limit_a_plain_page_says_so_until_somebody_leaves(tmp_path: Path) -> None:
-    with running(tmp_path, BY_HAND, notebook(tmp_path, FACTS), CHARRNN_MAX_DASHBOARDS="1") as server:
+    with running(tmp_path, BY_HAND, PATIENT, notebook(tmp_path, FACTS), CHARRNN_MAX_DASHBOARDS="1") as server:
         first, second = Guest(server), Guest(server)
         second.look()
         id = first.open()["id"]
@@ -370,7 +371,7 @@ def test_a_kernel_that_dies_is_gone_for_good_and_its_browser_hears_of_it(server:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_with_the_server_all_kernels_end(tmp_path: Path, number: signal.Signals) -> None:
-    with running(tmp_path, BY_HAND, notebook(tmp_path, FACTS), spare_dashboards=1) as server:
+    with running(tmp_path, BY_HAND, PATIENT, notebook(tmp_path, FACTS), spare_dashboards=1) as server:
         guest = Guest(server)
         guest.open()
         wait_for(lambda: len(kernels(server)) == 2)
