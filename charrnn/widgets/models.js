@@ -93,13 +93,7 @@ function rowOf(page, ask, leave) {
     );
     below.hidden = false;
     cell.querySelector("button").focus();
-    return {
-      close,
-      async answer(pressed, promise) {
-        const done = await settled(pressed, promise, wrong);
-        return done;
-      },
-    };
+    return { answer: (pressed, promise) => settled(pressed, promise, wrong) };
   };
 
   /** Whether a promise was kept; what went wrong is said beside it. */
@@ -214,7 +208,7 @@ function rowOf(page, ask, leave) {
       show(stop, model.mine && active);
       set(stop, model.stopping ? "Stop now" : "Stop");
       show(goOn, model.mine && !active && !fresh && (model.status !== "complete" || model.goes_on));
-      set(goOn, model.status === "complete" ? "Continue…" : "Continue");
+      set(goOn, { complete: "Continue…", failed: "Try again" }[model.status] ?? "Continue");
       show(rename, model.mine);
       show(remove, model.mine && !active);
       for (const [element, action] of [[open, open.textContent], [write, "Write with"], [stop, stop.textContent], [goOn, goOn.textContent], [rename, "Rename"], [remove, "Delete"]]) {
@@ -260,7 +254,7 @@ export default {
     const head = (name, kind = "") => h("th", { role: "columnheader", scope: "col", class: kind }, name);
     const table = h("table", { role: "table", "aria-label": "Models" },
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
-        head("Name"), head("Status"), head("Validation loss", "figure"), head("Made"), head("Actions", "last"))),
+        head("Name"), head("Status"), head("Validation loss", "figure"), head("Made"), head("Actions"))),
       body);
     const explained = h("p", { class: "hint" }, "Validation loss: how much each next character of text it was not trained on surprises the model, on average. Lower is better; it is measured in nats.");
     const more = h("button", { type: "button", onclick: () => page.during(more, page.ask("more")) }, "Show more");

@@ -113,11 +113,14 @@ function expectation(budget, reads) {
     budget < 30 ? "Steadier sentences, and fewer words that do not exist." :
     "The last bit of quality. Worth it for texts of several megabytes.";
   if (reads === null || reads === undefined) return time;
-  if (reads >= 100) return `${time} It reads a text this short so often that it will know much of it by heart.`;
   if (reads >= 1.5) return `${time} It reads the text about ${number(reads)} times.`;
   if (reads >= 0.75) return `${time} It reads the text about once.`;
   return `${time} There is time to read about ${number(Math.max(1, 100 * reads))} % of the text.`;
 }
+
+/** What is to be said of all budgets. */
+const shortText = (reads) =>
+  reads[0] >= 100 ? "A text this short is read so often that the model will know much of it by heart. One minute is plenty." : "";
 
 const minutes = (count) => (count === 1 ? "1 minute" : `${number(count, Number.isInteger(count) ? 0 : 1)} minutes`);
 
@@ -196,7 +199,7 @@ export default {
     let built = false;
 
     const heading = h("h2", { tabindex: "-1" }, "New model");
-    const name = h("input", { type: "text", maxlength: 200, autocomplete: "off", placeholder: "As its text", dir: "auto" });
+    const name = h("input", { type: "text", maxlength: 200, autocomplete: "off", placeholder: "Called like its text", dir: "auto" });
     const naming = field("Name", name);
     naming.classList.add("naming");
 
@@ -205,7 +208,7 @@ export default {
     const [choose, input] = fileButton("Choose a file", (file) => take(file), "primary");
     const zone = h("div", { class: "zone" },
       h("p", { class: "large" }, "Drop a text file here"),
-      h("p", { class: "quiet" }, "Plain text in any language, from a page to a gigabyte. It stays on this machine."),
+      h("p", { class: "quiet" }, "Plain text in any language, from a page to a gigabyte. It goes nowhere else."),
       h("div", { class: "row" }, choose, input));
     const pasted = h("textarea", { rows: 6, dir: "auto" });
     const pasting = field("Or paste a text", pasted);
@@ -266,7 +269,10 @@ export default {
 
     /** Hand a file over, after a conversion if its encoding is given. */
     const take = async (file, encoding = null) => {
-      if (sending) return;
+      if (sending) {
+        page.trouble("One text at a time: wait until this one is there, or cancel it.");
+        return;
+      }
       let stopped = false;
       sending = { cancel: () => (stopped = true) };
       shownFile = file.name;
@@ -351,9 +357,10 @@ export default {
       render(page.state());
       title.focus();
     } }, "Keep the text it has");
+    const note = h("p", { class: "quiet" });
     const radios = h("div", { class: "budgets" });
     const budgetWrong = h("p", { class: "wrong", id: unique("wrong"), hidden: true });
-    const budgets = h("fieldset", { class: "long" }, h("legend", {}, "How long may it learn?"), radios, budgetWrong);
+    const budgets = h("fieldset", { class: "long" }, h("legend", {}, "How long may it learn?"), note, radios, budgetWrong);
     const advanced = advancedFields();
     const wrong = h("p", { class: "problem", role: "alert", hidden: true });
     const start = h("button", { type: "submit", class: "primary" }, "Start learning");
@@ -402,6 +409,8 @@ export default {
     };
 
     const showBudgets = (state, reads) => {
+      note.textContent = shortText(reads);
+      note.hidden = !note.textContent;
       const before = budget() ?? "3";
       const values = state.budgets.map(String);
       const chosen = values.includes(before) ? before : values.includes("3") ? "3" : values[0];
