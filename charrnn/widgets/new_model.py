@@ -50,21 +50,20 @@ class NewModelView(View):
     def __init__(self, workspace: Workspace | None = None) -> None:
         self._chosen: str | None = None
         self._incoming: Incoming | None = None
-        self._receiving = threading.Lock()
+        self._receiving, self._looking = threading.Lock(), threading.RLock()
         super().__init__(workspace)
 
     def refresh(self) -> None:
         """Show the form, and the model whose text is there already as it is now."""
         if "groups" not in self.state:
             self.show(groups=list(groups()), budgets=self._budgets(), samples=samples(), most=MOST_BY_KERNEL)
-        id = self._chosen
-        record = None
-        if id is not None:
-            try:
-                record = self.workspace.get(id)
-            except ModelNotFound:
-                self._chosen = None
-        if id == self._chosen:  # nothing else was chosen meanwhile
+        with self._looking:
+            record = None
+            if self._chosen is not None:
+                try:
+                    record = self.workspace.get(self._chosen)
+                except ModelNotFound:
+                    self._chosen = None
             self.show(chosen=record and self._shown_model(record))
 
     def _budgets(self) -> list[float | str]:
@@ -107,16 +106,19 @@ class NewModelView(View):
     @asked
     def choose(self, id: str) -> None:
         """Go on with a model that is there already: give it a text, or start it. Raises ModelNotFound."""
-        self._chosen = self.workspace.get(id).id
-        self.refresh()
+        self._choose(self.workspace.get(id).id)
+
+    def _choose(self, id: str | None) -> None:
+        with self._looking:
+            self._chosen = id
+            self.refresh()
 
     @asked
     def leave(self, id: str | None = None, name: str = "") -> None:
         """Go back to the list. The model stays as it is, under this name if one is given."""
         if id is not None and name.strip() and name.strip() != self.workspace.get(id).name:
             self.workspace.rename(id, name)
-        self._chosen = None
-        self.refresh()
+        self._choose(None)
         self.go("models")
 
     @asked
@@ -131,9 +133,7 @@ class NewModelView(View):
         self.workspace.change(id, name=new_name, options=given)
         self.workspace.start(id)
         self.workspace.ensure_supervised()
-        if self._go is not None:
-            self._chosen = None
-        self.refresh()
+        self._choose(id if self._go is None else None)
         self.go("training", id)
 
     # its text ---------------------------------------------------------------------------------------------------------
