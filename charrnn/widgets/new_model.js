@@ -127,14 +127,14 @@ const minutes = (count) => (count === 1 ? "1 minute" : `${number(count, Number.i
 /** The report on a text. */
 function reportOn(report) {
   const most = Math.max(1, ...report.commonest.map(([, times]) => times));
-  const figure = (value, name) => h("div", { class: "number" }, h("dd", {}, value), h("dt", {}, name));
+  const figure = (value, name) => h("p", { class: "number" }, h("strong", {}, value), " ", name);
   const bar = ([character, times]) =>
     h("li", {},
       h("span", { class: "character" }, visible(character)),
       h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "bar", style: `width:${(100 * times) / most}%` })),
       h("span", { class: "figure share" }, `${number((100 * times) / report.characters, 1)} %`));
   return [
-    h("dl", { class: "numbers" },
+    h("div", { class: "numbers" },
       figure(number(report.characters), "characters"),
       figure(number(report.distinct), "different ones"),
       figure(bytes(report.bytes), "file size")),
@@ -436,7 +436,7 @@ export default {
       }
       const active = chosen && !["draft", "ready"].includes(chosen.status);
       const second = Boolean(chosen?.report) && !replacing && !sending && !active;
-      heading.textContent = chosen ? (chosen.report ? "Ready to learn" : "A text for your model") : "New model";
+      heading.textContent = !chosen ? "New model" : !chosen.report ? "A text for your model" : replacing ? "Another text" : "Ready to learn";
       naming.hidden = Boolean(sending) || active;
       picker.hidden = Boolean(sending) || second || active;
       form.hidden = !second;
