@@ -62,7 +62,7 @@ function surprisePanel(page, shared) {
         figure("Perplexity", number(perplexity, perplexity < 100 ? 1 : 0), `as unsure as among ${number(Math.max(1, Math.round(perplexity)))} equal characters`),
       ]),
     );
-    about.textContent = unseen ? `${strangeness(unseen)} ${unknown ? "They are framed and do not count." : ""}` : "";
+    about.textContent = unseen ? `${strangeness(unseen)} ${unknown ? "Underlined with a wave, and not counted." : ""}` : "";
     about.hidden = !unseen;
     at = -1;
     readout.textContent = usual;

@@ -4,7 +4,7 @@ function writePanel(page, shared) {
   const prompt = promptField(page, "What the text begins with. Leave it empty, and the model begins by itself.");
   const length = numberField("Length", { least: 1, most: 100000, value: 600 }, "characters to write");
   const temperature = temperatureField();
-  const count = h("select", {}, [1, 2, 3, 4].map((each) => h("option", { value: each }, each === 1 ? "one text" : `${each} side by side`)));
+  const count = h("select", {}, [1, 2, 3, 4].map((each) => h("option", { value: each }, each === 1 ? "1 text" : `${each} texts`)));
   const topK = numberField("Top-k", { least: 1, most: 100000, optional: true }, "Choose among so many likeliest characters only.");
   const topP = numberField("Top-p", { least: 0.01, most: 1, step: 0.01, optional: true }, "Choose among the likeliest that reach this probability together.");
   const seed = numberField("Seed", { least: 0, most: 9007199254740991, value: newSeed() }, "The same seed and choices write the same text again.");
@@ -43,7 +43,7 @@ function writePanel(page, shared) {
       return;
     }
     given = { ...given, prompt: prompt.read(), temperature: temperature.read(), count: Number(count.value), same_seed: !always.checked };
-    const begun = cards(page, given.count, (index) => (given.count > 1 ? `Text ${index + 1}` : ""), () => shared.name());
+    const begun = cards(page, given.count, (index) => (given.count > 1 ? `Text ${index + 1}` : "Text"), () => shared.name());
     begun.begin(given.prompt);
     out.replaceChildren(begun.element);
     const tell = (after = "") => (stream.status.textContent = `${number(begun.length())} characters${after}`);

@@ -273,12 +273,12 @@ function downloadButton(text, name, about = "") {
 function cards(page, count, title, name) {
   const texts = Array.from({ length: count }, (_, index) => {
     const heading = title(index);
-    const text = growing(heading || "The text");
+    const text = growing(heading);
     const whole = () => text.prompt + text.text();
     text.card = h(
       "article",
       { class: "text" },
-      h("div", { class: "spread head" }, heading ? h("h3", {}, heading) : h("span"),
+      h("div", { class: "spread head" }, h("h3", {}, heading),
         h("div", { class: "row tools" }, copyButton(page, whole, heading), downloadButton(whole, () => `${name()}${count > 1 ? ` ${index + 1}` : ""}`, heading))),
       text.element,
     );
