@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from charrnn.network.options import TrainingOptions
     from charrnn.network.sampling import SamplingOptions
     from charrnn.storage import Storage
+    from charrnn.text.copies import Copy
     from charrnn.text.report import TextReport
 
 __all__ = [
@@ -772,13 +773,40 @@ class Workspace:
 
     def predict(self, id: str, prompt: str = "", top: int = 10, temperature: float = 1.0) -> Sequence[Prediction]:
         """The likeliest next characters with their probabilities. Raises InvalidOptions and InvalidModel."""
-        self._count_generation(len(prompt))
-        return self.model(id).predict(prompt, top=top, temperature=temperature)
+        return self.to_look(id, len(prompt)).predict(prompt, top=top, temperature=temperature)
 
     def score(self, id: str, text: str) -> Score:
         """What each character of `text` costs the model, in nats. Raises InvalidModel and QuotaExceeded."""
+        return self.to_look(id, len(text)).score(text)
+
+    def to_look(self, id: str, characters: int) -> Model:
+        """A model to read so many characters with. Counts as a generation. Raises NothingLearned and QuotaExceeded."""
+        self._count_generation(characters)
+        return self.model(id)
+
+    def copied(self, id: str, text: str, progress: Callable[[float], None] | None = None) -> Copy | None:
+        """The longest run of `text` that stands in the text the model has learned from; None: not one character does.
+
+        `progress` is called with the fraction done and may raise to give up. Raises NoText and QuotaExceeded.
+        """
+        found = None
+        for done, longest in self.search_copies(id, text):
+            found = longest
+            if progress is not None:
+                progress(done)
+        return found
+
+    def search_copies(self, id: str, text: str) -> Iterator[tuple[float, Copy | None]]:
+        """As `copied`: the fraction done and the longest run so far, again and again; the last one is the result."""
+        from charrnn.text.copies import search_copies
+        from charrnn.text.corpus import Corpus
+
+        record = self.get(id)
+        if record.corpus is None:
+            raise NoText(f"{record.name!r} has no text here to compare with: it came as a file, without its text")
         self._count_generation(len(text))
-        return self.model(id).score(text)
+        with self._local(record.corpus.ids_key) as ids:
+            yield from search_copies(text, Corpus.open(ids))
 
     def evaluate(self, id: str, source: Source) -> Evaluation:
         """How well the model predicts a text. Raises InvalidCorpus, InvalidModel and QuotaExceeded."""
