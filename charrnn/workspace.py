@@ -39,7 +39,17 @@ from charrnn.errors import (
     StorageUnavailable,
     WouldOverwrite,
 )
-from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, News, Page, Position, Sample
+from charrnn.jobs.records import (
+    CorpusFacts,
+    LogLine,
+    Metric,
+    ModelRecord,
+    News,
+    Page,
+    Position,
+    Sample,
+    SupervisorRecord,
+)
 from charrnn.jobs.status import Status
 from charrnn.lines import printable
 from charrnn.loaded import LoadedModels
@@ -51,11 +61,13 @@ if TYPE_CHECKING:
     from charrnn.config import Settings
     from charrnn.jobs.store import Store
     from charrnn.jobs.supervisor import Supervisor
+    from charrnn.jobs.waiting import Waiting
     from charrnn.network.evaluate import Evaluation, Score
     from charrnn.network.model import Model, Prediction
     from charrnn.network.options import TrainingOptions
     from charrnn.network.sampling import SamplingOptions
     from charrnn.storage import Storage
+    from charrnn.text.copies import Copy
     from charrnn.text.report import TextReport
 
 __all__ = [
@@ -207,6 +219,10 @@ class Workspace:
         """Whether this person may look at the model."""
         return self.policy.may_see(self.user, record.owner)
 
+    def owns(self, record: ModelRecord) -> bool:
+        """Whether this person may train, rename and delete the model."""
+        return self.policy.may_change(self.user, record.owner)
+
     def _seen(self, record: ModelRecord) -> ModelRecord:
         if not self.sees(record):
             raise ModelNotFound(f"there is no model {record.id!r}")
@@ -280,7 +296,7 @@ class Workspace:
     def _own(self, id: str) -> ModelRecord:
         """The model, if this person may change it."""
         record = self.get(id)
-        if not self.policy.may_change(self.user, record.owner):
+        if not self.owns(record):
             whose = f"belongs to {record.owner!r}" if record.owner else "is not yours"
             raise NotAllowed(f"{record.name!r} {whose}: it can be looked at and forked, not changed")
         return record
@@ -635,9 +651,20 @@ class Workspace:
         self.get(id)
         return self._store.place_in_queue(id)
 
+    def waiting(self) -> Mapping[str, Waiting]:
+        """The first 1,000 that wait to be trained, by id: each one's place, and when it should start. An estimate."""
+        from charrnn.jobs.waiting import waiting
+
+        together = sum(supervisor.max_running for supervisor in self._supervisors())
+        return waiting(self._store.active(), together or self.settings.running_limit)
+
+    def _supervisors(self) -> Sequence[SupervisorRecord]:
+        """Those that were heard of lately."""
+        return self._store.supervisors(within_seconds=max(5.0, self.settings.lease_seconds))
+
     def supervised(self) -> bool:
         """Whether somebody is there to train what is queued."""
-        heard_of = self._store.supervisors(within_seconds=max(5.0, self.settings.lease_seconds))
+        heard_of = self._supervisors()
         if self._store.database.embedded:  # and so on this machine, where one that was killed need not be waited for
             return any(_runs(supervisor.pid) for supervisor in heard_of)
         return bool(heard_of)
@@ -746,13 +773,40 @@ class Workspace:
 
     def predict(self, id: str, prompt: str = "", top: int = 10, temperature: float = 1.0) -> Sequence[Prediction]:
         """The likeliest next characters with their probabilities. Raises InvalidOptions and InvalidModel."""
-        self._count_generation(len(prompt))
-        return self.model(id).predict(prompt, top=top, temperature=temperature)
+        return self.to_look(id, len(prompt)).predict(prompt, top=top, temperature=temperature)
 
     def score(self, id: str, text: str) -> Score:
         """What each character of `text` costs the model, in nats. Raises InvalidModel and QuotaExceeded."""
+        return self.to_look(id, len(text)).score(text)
+
+    def to_look(self, id: str, characters: int) -> Model:
+        """A model to read so many characters with. Counts as a generation. Raises NothingLearned and QuotaExceeded."""
+        self._count_generation(characters)
+        return self.model(id)
+
+    def copied(self, id: str, text: str, progress: Callable[[float], None] | None = None) -> Copy | None:
+        """The longest run of `text` that stands in the text the model has learned from; None: not one character does.
+
+        `progress` is called with the fraction done and may raise to give up. Raises NoText and QuotaExceeded.
+        """
+        found = None
+        for done, longest in self.search_copies(id, text):
+            found = longest
+            if progress is not None:
+                progress(done)
+        return found
+
+    def search_copies(self, id: str, text: str) -> Iterator[tuple[float, Copy | None]]:
+        """As `copied`: the fraction done and the longest run so far, again and again; the last one is the result."""
+        from charrnn.text.copies import search_copies
+        from charrnn.text.corpus import Corpus
+
+        record = self.get(id)
+        if record.corpus is None:
+            raise NoText(f"{record.name!r} has no text here to compare with: it came as a file, without its text")
         self._count_generation(len(text))
-        return self.model(id).score(text)
+        with self._local(record.corpus.ids_key) as ids:
+            yield from search_copies(text, Corpus.open(ids))
 
     def evaluate(self, id: str, source: Source) -> Evaluation:
         """How well the model predicts a text. Raises InvalidCorpus, InvalidModel and QuotaExceeded."""

@@ -6,7 +6,8 @@ It knows prompts, lengths, stop texts and seeds. It does not know files or train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -228,3 +229,29 @@ def pieces(generator: Generator, stream: Stream, characters: int = STEP) -> Iter
                 yield piece
     finally:
         generator.leave(stream)
+
+
+def pieces_together(
+    generator: Generator, streams: Sequence[Stream], every_seconds: float, step_seconds: float = 0.01
+) -> Iterator[list[str]]:
+    """Drive a generator until all `streams` are finished, and yield what each has written since the last time.
+
+    That is every so many seconds, whether anything was written or not, so that whoever wants no more of it is heard
+    soon; a step takes about `step_seconds`.
+    """
+    characters, told = 1.0, time.monotonic()
+    try:
+        while not all(stream.finished for stream in streams):
+            begin = time.monotonic()
+            wrote = generator.step(int(characters))
+            now = time.monotonic()
+            if wrote:
+                share = step_seconds / max(now - begin, 1e-6)
+                characters = min(max(1.0, characters * min(share, 2.0)), 256.0)
+            if now - told >= every_seconds:
+                told = now
+                yield [stream.take() for stream in streams]
+        yield [stream.take() for stream in streams]
+    finally:
+        for stream in streams:
+            generator.leave(stream)
