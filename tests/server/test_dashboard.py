@@ -26,7 +26,7 @@ from tests.server.running import TOKEN, Server, configure, running
 from tests.workspace.played import trained
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
-QUICK = ("--CharRNNServer.abandoned=2", "--CharRNNServer.unopened=4")
+QUICK = ("--CharRNNServer.abandoned=3", "--CharRNNServer.unopened=10")
 PATIENT = "--CharRNNServer.unopened=600"  # however long opening several takes on a busy machine
 READ_ONLY = """
 from jupyter_server.auth import Authorizer
