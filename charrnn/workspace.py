@@ -39,7 +39,17 @@ from charrnn.errors import (
     StorageUnavailable,
     WouldOverwrite,
 )
-from charrnn.jobs.records import CorpusFacts, LogLine, Metric, ModelRecord, News, Page, Position, Sample
+from charrnn.jobs.records import (
+    CorpusFacts,
+    LogLine,
+    Metric,
+    ModelRecord,
+    News,
+    Page,
+    Position,
+    Sample,
+    SupervisorRecord,
+)
 from charrnn.jobs.status import Status
 from charrnn.lines import printable
 from charrnn.loaded import LoadedModels
@@ -51,6 +61,7 @@ if TYPE_CHECKING:
     from charrnn.config import Settings
     from charrnn.jobs.store import Store
     from charrnn.jobs.supervisor import Supervisor
+    from charrnn.jobs.waiting import Waiting
     from charrnn.network.evaluate import Evaluation, Score
     from charrnn.network.model import Model, Prediction
     from charrnn.network.options import TrainingOptions
@@ -208,6 +219,10 @@ class Workspace:
         """Whether this person may look at the model."""
         return self.policy.may_see(self.user, record.owner)
 
+    def owns(self, record: ModelRecord) -> bool:
+        """Whether this person may train, rename and delete the model."""
+        return self.policy.may_change(self.user, record.owner)
+
     def _seen(self, record: ModelRecord) -> ModelRecord:
         if not self.sees(record):
             raise ModelNotFound(f"there is no model {record.id!r}")
@@ -281,7 +296,7 @@ class Workspace:
     def _own(self, id: str) -> ModelRecord:
         """The model, if this person may change it."""
         record = self.get(id)
-        if not self.policy.may_change(self.user, record.owner):
+        if not self.owns(record):
             whose = f"belongs to {record.owner!r}" if record.owner else "is not yours"
             raise NotAllowed(f"{record.name!r} {whose}: it can be looked at and forked, not changed")
         return record
@@ -636,9 +651,20 @@ class Workspace:
         self.get(id)
         return self._store.place_in_queue(id)
 
+    def waiting(self) -> Mapping[str, Waiting]:
+        """The first 1,000 that wait to be trained, by id: each one's place, and when it should start. An estimate."""
+        from charrnn.jobs.waiting import waiting
+
+        together = sum(supervisor.max_running for supervisor in self._supervisors())
+        return waiting(self._store.active(), together or self.settings.running_limit)
+
+    def _supervisors(self) -> Sequence[SupervisorRecord]:
+        """Those that were heard of lately."""
+        return self._store.supervisors(within_seconds=max(5.0, self.settings.lease_seconds))
+
     def supervised(self) -> bool:
         """Whether somebody is there to train what is queued."""
-        heard_of = self._store.supervisors(within_seconds=max(5.0, self.settings.lease_seconds))
+        heard_of = self._supervisors()
         if self._store.database.embedded:  # and so on this machine, where one that was killed need not be waited for
             return any(_runs(supervisor.pid) for supervisor in heard_of)
         return bool(heard_of)

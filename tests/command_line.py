@@ -33,7 +33,7 @@ def run(
         env=variables(**(environment or {})),
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
         check=False,
         stdin=subprocess.DEVNULL,
     )
@@ -56,7 +56,7 @@ def error(*arguments: str | Path, cwd: Path | None = None, code: int = 1) -> str
     return lines[0]
 
 
-def wait_for_supervisors(folder: Path, seconds: float = 90) -> None:
+def wait_for_supervisors(folder: Path, seconds: float = 300) -> None:
     """Wait until nobody supervises the workspace of that data folder: they end when nothing is left to train."""
     give_up = time.monotonic() + seconds
     while any(_supervises(process, folder) for process in Path("/proc").glob("[0-9]*")):

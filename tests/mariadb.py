@@ -11,7 +11,6 @@ from __future__ import annotations
 import getpass
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import free_port
 
 NEEDED = "MariaDB's server is needed for this test: install the package mariadb-server-core"
 OPTIONS = (
@@ -35,7 +36,7 @@ class MariaDB:
     def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
         self.folder = folder
         self.options = (*OPTIONS, *options)
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._install()
 
@@ -55,7 +56,7 @@ class MariaDB:
                  f"--user={getpass.getuser()}", *self.options],
                 stdin=subprocess.DEVNULL, stdout=messages, stderr=messages,
             )  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not self._answers():
             assert self.process.poll() is None, self.messages[-3000:]
             assert time.monotonic() < deadline, f"MariaDB does not answer:\n{self.messages[-3000:]}"
@@ -120,7 +121,7 @@ class MariaDB:
             self.process.send_signal(how)
             self.process.send_signal(signal.SIGCONT)
         try:
-            self.process.wait(60)
+            self.process.wait(180)
         finally:
             self.process.kill()
             self.process.wait()
@@ -173,10 +174,3 @@ def _program(*names: str) -> str:
             if found:
                 return found
     pytest.fail(NEEDED)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 
 @dataclass(frozen=True)
 class S3:
@@ -58,16 +60,14 @@ class S3:
 @contextmanager
 def started(log: Path, **environment: str) -> Iterator[S3]:
     """A server with further variables in its environment. What it says goes to `log`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with log.open("wb") as messages:
         process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
             env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not _answers(port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "moto's server does not answer"

@@ -18,7 +18,7 @@ def output(code: str, folder: Path, *, kilobytes: int) -> str:
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh", f"{kilobytes}k", str(folder)]
     result = subprocess.run(
         [*command, sys.executable, "-c", code, str(folder)],
-        env=variables(), capture_output=True, encoding="utf-8", timeout=120, check=False,
+        env=variables(), capture_output=True, encoding="utf-8", timeout=300, check=False,
     )  # fmt: skip
     assert result.returncode == 0, f"(needs unshare and mount, of util-linux)\n{result.stderr}"
     return result.stdout

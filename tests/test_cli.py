@@ -136,7 +136,7 @@ def test_sample_starts_without_what_only_training_needs(model_path: Path) -> Non
         "print([name for name in ('tensorflow', 'pydantic', 'rich', 'IPython') if name in sys.modules])"
     )
     command = [sys.executable, "-c", code, "sample", str(model_path), "--length", "10", "--seed", "1", "--top-p", "0.9"]
-    result = subprocess.run(command, env=variables(), capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(command, env=variables(), capture_output=True, text=True, timeout=180, check=True)
     assert result.stdout.endswith("\n[]\n")
 
 
@@ -147,7 +147,7 @@ def test_a_reader_that_leaves_ends_sample_without_a_word(model_path: Path) -> No
         os.close(written)
         assert os.read(read, 5)
         os.close(read)
-        _, complaints = process.communicate(timeout=60)
+        _, complaints = process.communicate(timeout=180)
     assert complaints == b""
     assert process.returncode != 0
 
@@ -159,7 +159,7 @@ def test_text_appears_while_it_is_written_and_ctrl_c_ends_it_quietly(model_path:
         assert process.stdout.read(2000).startswith(b"A")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        rest, complaints = process.communicate(timeout=60)
+        rest, complaints = process.communicate(timeout=180)
     assert process.returncode == 130
     assert rest.endswith(b"\n")
     assert b"Traceback" not in complaints

@@ -82,7 +82,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text: Path) -> None:
         assert process.stdout is not None
         assert any("characters/s" in line for line in process.stdout)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the child, too
-        rest, complaints = process.communicate(timeout=60)
+        rest, complaints = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Traceback" not in complaints
     assert "--resume" in rest
@@ -121,7 +121,7 @@ def test_a_terminal_shows_it_live(text: Path) -> None:
             break
         screen += piece
     os.close(ours)
-    assert process.wait(timeout=60) == 0, screen.decode(errors="replace")
+    assert process.wait(timeout=180) == 0, screen.decode(errors="replace")
     shown = screen.decode()
     for part in ("step", "loss", "characters/s", "left", "finished at step 300"):
         assert part in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)

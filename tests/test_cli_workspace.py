@@ -55,7 +55,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
+def until(condition: Callable[[], object], seconds: float = 180) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, f"not in {seconds} s: {condition}"
@@ -155,14 +155,14 @@ def in_a_terminal(*arguments: str, columns: int) -> str:
     )
     os.close(theirs)
     pieces = []
-    while select.select([ours], [], [], 60)[0]:
+    while select.select([ours], [], [], 180)[0]:
         try:
             piece = os.read(ours, 4096)
         except OSError:  # how Linux says that the other side is closed
             break
         pieces.append(piece)
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     return b"".join(pieces).decode()
 
 
@@ -271,7 +271,7 @@ def test_ctrl_c_while_a_log_is_followed_leaves_the_training_alone_and_stop_ends_
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"training: LSTM 1 x 8")
         process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=60)
+        _, complaints = process.communicate(timeout=180)
     assert process.returncode == 130
     assert b"Traceback" not in complaints
     id = workspace.find("poems").id

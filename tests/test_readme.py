@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(command: list[str], folder: Path) -> str:
     own = {"CHARRNN_DATA_FOLDER": str(folder / "workspace"), "CHARRNN_DATABASE_URL": "", "CHARRNN_STORAGE_URL": ""}
     result = subprocess.run(
-        command, cwd=folder, env=variables(**own), capture_output=True, encoding="utf-8", timeout=300, check=False
+        command, cwd=folder, env=variables(**own), capture_output=True, encoding="utf-8", timeout=600, check=False
     )
     assert result.returncode == 0, f"{command[-1]}\n{result.stdout}\n{result.stderr}"
     return result.stdout

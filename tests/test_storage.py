@@ -408,7 +408,7 @@ def test_an_s3_that_has_gone_is_an_error_soon_and_nothing_is_lost_here(
     for attempt in (lambda: storage.put(path, KEY, move=True), lambda: storage.get(KEY, tmp_path), storage.check):
         with unavailable(storage.url, "does not answer", "AWS_ENDPOINT_URL"):
             attempt()
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 180
     assert names(tmp_path) == ["log", "text.txt"]
 
 

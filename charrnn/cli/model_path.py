@@ -5,7 +5,6 @@ It knows names of files, and tells those of the original TensorFlow program apar
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 from charrnn.errors import InvalidModel
@@ -32,15 +31,6 @@ def is_file(model: str) -> bool:
     """Whether a user means a file or folder by this, and not a model of the workspace by its name or id."""
     path = Path(model)
     return path.suffix == ".safetensors" or path.exists() or _is_original(path)
-
-
-def built_in_model() -> Path:
-    """The small model that ships inside the package. Raises InvalidModel where an installation lacks it."""
-    folder = Path(str(resources.files("charrnn"))) / "data"
-    models = sorted(folder.glob("*.safetensors"))
-    if not models:
-        raise InvalidModel(f"no model given, and {folder} holds none: train one with charrnn train FILE -o MODEL")
-    return models[0]
 
 
 def _model_in(folder: Path) -> Path:

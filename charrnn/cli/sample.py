@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from charrnn.cli.model_path import built_in_model, find_model, is_file
+from charrnn.cli.model_path import find_model, is_file
 from charrnn.cli.quick import QuickCommand
 from charrnn.cli.spelling import parameter, with_options
 from charrnn.errors import ModelNotFound
 from charrnn.network.sampling import SAMPLING_ALIASES, SamplingOptions
+from charrnn.shipped import built_in_model
 
 if TYPE_CHECKING:
     from charrnn.network.model import Model

@@ -100,6 +100,12 @@ def place(connection: Connection, record: ModelRecord) -> int | None:
     return 1 + count(connection, before.limit(PLACES - 1))
 
 
+def by_turn(connection: Connection, status: Status) -> list[ModelRecord]:
+    """The models in a status, at most 1,000, in the order in which they were queued."""
+    query = select(*COLUMNS).where(Model.status == status).order_by(Model.queued_at, Model.id).limit(PLACES)
+    return [_record(row) for row in connection.execute(query.with_hint(Model, "FORCE INDEX (model_queue)", "mysql"))]
+
+
 def count(connection: Connection, query: Select[Any]) -> int:
     """How many rows a query has; its limit bounds the work."""
     return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()

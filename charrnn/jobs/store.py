@@ -260,6 +260,16 @@ class Store:
 
         return self.database.read(lambda connection: listing.place(connection, listing.one(connection, id)))
 
+    def active(self) -> list[ModelRecord]:
+        """What is running and what is queued: of either the first 1,000 in the order in which it was queued."""
+
+        def work(connection: Connection) -> list[ModelRecord]:
+            return [
+                record for status in (Status.RUNNING, Status.QUEUED) for record in listing.by_turn(connection, status)
+            ]
+
+        return self.database.read(work)
+
     def news(self, id: str, after: Position, limit: int) -> News:
         """The model as it is now and what has happened after a position, in order, at most `limit` of each kind.
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_server.auth import IdentityProvider, User
@@ -25,7 +26,7 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from tornado.routing import PathMatches, Rule
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Float, Int
+from traitlets import Bool, Float, Int, Unicode
 
 from charrnn.errors import CharRNNError, InvalidSettings
 from charrnn_server.first_use import FirstUse
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from charrnn.config import Settings
     from charrnn.jobs.records import Position
     from charrnn.workspace import Workspace
+    from charrnn_server.dashboard.kernels import Dashboards
     from charrnn_server.events import Hub
     from charrnn_server.generation import Writing
 
@@ -43,6 +45,7 @@ Result = TypeVar("Result")
 API = "/charrnn/api/v1"
 PUBLIC_FLAG, PUBLIC_VARIABLE = "--public", "CHARRNN_PUBLIC"
 AGAIN_SECONDS = 5.0  # between two tries to reach a database that is not there when the server starts
+AFTER_START = 0.2  # seconds in which a new server has nothing else to do than to answer
 _STOCK = (IdentityProvider, PasswordIdentityProvider, LegacyIdentityProvider)  # they ask for a token and know nobody
 
 
@@ -55,7 +58,7 @@ class CharRNNServer(ExtensionApp):
 
     name = "charrnn"
     _has_begun = False
-    extension_url = "/charrnn/models"
+    extension_url = "/charrnn"
     description = "Train, understand and use small text generators, in the browser and over HTTP."
 
     data_folder = _setting("CHARRNN_DATA_FOLDER")
@@ -108,6 +111,12 @@ class CharRNNServer(ExtensionApp):
     listeners = Int(500, min=1, help="how many may listen to models at a time").tag(config=True)
     streams = Int(64, min=1, help="texts that are written at a time with one model; more wait in line").tag(config=True)
 
+    dashboard = Unicode("", help="path of another notebook to be the dashboard").tag(config=True)
+    spare_dashboards = Int(1, min=0, help="kernels that wait for whoever opens the dashboard next").tag(config=True)
+    abandoned = Float(60.0, min=0.1, help="seconds without a browser after which a dashboard ends").tag(config=True)
+    unopened = Float(30.0, min=0.1, help="the same for one that never had a browser").tag(config=True)
+    max_dashboards = Int(0, min=0, help="dashboards at a time; 0: as many as fit into the memory").tag(config=True)
+
     flags = {  # noqa: RUF012
         **ExtensionApp.flags,
         PUBLIC_FLAG.lstrip("-"): ({}, "Serve visitors, who need no token: nothing but charrnn is in that server."),
@@ -146,6 +155,7 @@ class CharRNNServer(ExtensionApp):
         self._supervisor: threading.Thread | None = None
         self._hub: Hub | None = None
         self._writing: Writing | None = None
+        self._dashboards: Dashboards | None = None
 
     def _prepare_handlers(self) -> None:
         """Add our routes to the server's: in somebody else's, with the first request for one of them.
@@ -173,6 +183,8 @@ class CharRNNServer(ExtensionApp):
         """In a server of our own trainings go on at once; in somebody else's nothing happens until it is asked for."""
         if self.is_own_server:
             self.ensure_supervised()
+            if self.spare_dashboards:
+                asyncio.get_running_loop().call_later(AFTER_START, self.dashboards.begin)
 
     async def stop_extension(self) -> None:
         """Let workers save what they have learned, and close what was opened."""
@@ -183,6 +195,8 @@ class CharRNNServer(ExtensionApp):
             self._hub.close()
         if self._writing is not None:
             self._writing.close()
+        if self._dashboards is not None:
+            await self._dashboards.close()
         if self._supervisor is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
         for pool in (self._pool, self._long):
@@ -231,6 +245,22 @@ class CharRNNServer(ExtensionApp):
             self._writing = Writing(streams=self.streams)
         return self._writing
 
+    @property
+    def dashboards(self) -> Dashboards:
+        """Who has which dashboard open."""
+        if self._dashboards is None:
+            from charrnn_server.dashboard import kernels, notebook
+
+            assert self.serverapp is not None
+            self._dashboards = kernels.Dashboards(
+                environment=lambda: self.configured().environment(),
+                notebook=lambda: Path(self.dashboard) if self.dashboard else notebook.find(),
+                limit=lambda: self.max_dashboards or kernels.room_for_dashboards(),
+                spare=self.spare_dashboards, abandoned=self.abandoned, unopened=self.unopened,
+                connections=self.serverapp.runtime_dir, log=self.log,
+            )  # fmt: skip
+        return self._dashboards
+
     # what is opened at first use, from any thread ---------------------------------------------------------------------
 
     @property
@@ -251,14 +281,19 @@ class CharRNNServer(ExtensionApp):
         return Settings(**{name: value for name, value in given.items() if value is not None})
 
     def workspace_of(self, user: User) -> Workspace:
-        """The models as this user may see them.
+        """The models as this user may see them."""
+        name, origin = self.account_of(user)
+        return self.workspace.as_user(name, origin=origin)
+
+    def account_of(self, user: User) -> tuple[str | None, str | None]:
+        """Whom the workspace knows this user as, and an account that is charged along with theirs.
 
         Where Jupyter only asks for a token or a password, whoever has it is the person at this machine. An identity
         provider that knows people, such as JupyterHub's, says who it is.
         """
         assert self.serverapp is not None
         knows_people = type(self.serverapp.identity_provider) not in _STOCK
-        return self.workspace.as_user(user.username if knows_people else None)
+        return (user.username if knows_people else None), None
 
     def upload_begins(self, user: User) -> None:
         """A file of somebody begins to come in. Raises QuotaExceeded where that are too many at a time."""

@@ -36,7 +36,6 @@ from charrnn_server.app import CharRNNServer
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
-    from charrnn.workspace import Workspace
 
 COOKIE = "charrnn-visitor"
 TOKEN = "charrnn-visitor-token"  # what tokens are signed as, so that none is taken for a cookie
@@ -282,10 +281,10 @@ class PublicCharRNNServer(CharRNNServer):
         self._uploads[user.origin] -= 1
         self._uploads += Counter()  # forgets whom there is nothing of
 
-    def workspace_of(self, user: User) -> Workspace:
-        """The models as this visitor may see them."""
+    def account_of(self, user: User) -> tuple[str | None, str | None]:
+        """A visitor's name, and the account of their address."""
         assert isinstance(user, Visitor)
-        return self.workspace.as_user(user.username, origin=user.origin)
+        return user.username, user.origin
 
 
 def secret_of(settings: Settings) -> bytes:

@@ -135,7 +135,7 @@ def test_an_upgrade_that_was_cut_short_is_taken_up_again(database: Database) -> 
 
 def test_processes_that_upgrade_at_once_do_not_disturb_each_other(database_url: str) -> None:
     processes = [run_python(UPGRADE, database_url) for _ in range(4)]
-    assert [(process.communicate(timeout=120)[1], process.returncode) for process in processes] == [("", 0)] * 4
+    assert [(process.communicate(timeout=300)[1], process.returncode) for process in processes] == [("", 0)] * 4
     database = Database(database_url)
     database.prepare()
     assert Store(database).create("a name").name == "a name"
@@ -151,7 +151,7 @@ def test_an_upgrade_of_a_server_waits_for_another_ones_end(mariadb: str) -> None
             assert other.poll() is None
             time.sleep(0.01)
         assert database.revision() is None
-    assert other.communicate(timeout=60) == ("", "")
+    assert other.communicate(timeout=300) == ("", "")
     assert database.revision() == revisions()[-1]
     database.close()
 
@@ -163,5 +163,5 @@ def test_alembic_is_imported_only_to_migrate(database: Database, database_url: s
         "print('alembic' in sys.modules)"
     )
     database.upgrade()
-    output, errors = run_python(code, database_url).communicate(timeout=60)
+    output, errors = run_python(code, database_url).communicate(timeout=300)
     assert (output, errors) == ("False\n", "")

@@ -755,11 +755,15 @@ def test_generations_are_counted_where_they_come_from_all_or_none(store: Store, 
         database.write(lambda connection: connection.execute(delete(schema.Account)))
         for owner in ("anton", "berta"):
             store.count_generation(owner, Limits(9, 2, 99), origin="here")
-        with pytest.raises(QuotaExceeded, match="2 texts from your address may be written in a minute"):
+        refused = ""
+        try:
             store.count_generation("clara", Limits(9, 2, 99), origin="here")
+        except QuotaExceeded as error:
+            refused = str(error)
         counts = [generations(account) for account in ("anton", "berta", "clara", "here", "everybody")]
         if time.time() // 60 == began:
             break
+    assert "2 texts from your address may be written in a minute" in refused
     assert counts == [1, 1, 0, 2, 2]
 
 

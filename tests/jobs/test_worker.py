@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Place:
 def test_a_queued_model_is_trained_to_its_end(place: Place) -> None:
     id = place.new_model(max_steps=60)
     with supervisor(place.settings, until_idle=True) as process:
-        assert process.wait(timeout=90) == 0
+        assert process.wait(timeout=300) == 0
     record = place.store.get(id)
     assert (record.status, record.step, record.progress, record.attempt) == (Status.COMPLETE, 60, 1, 1)
     assert record.error is None
@@ -46,7 +46,7 @@ def test_a_queued_model_is_trained_to_its_end(place: Place) -> None:
 def test_what_cannot_be_trained_fails_with_a_message(place: Place) -> None:
     id = place.new_model(batch_size=60_000)
     with supervisor(place.settings, until_idle=True) as process:
-        process.wait(timeout=90)
+        process.wait(timeout=300)
     record = place.store.get(id)
     assert (record.status, record.attempt, record.deaths) == (Status.FAILED, 1, 0)
     assert record.error is not None
@@ -58,7 +58,7 @@ def test_a_missing_file_fails_the_model_with_a_message(place: Place) -> None:
     id = place.new_model(max_steps=5)
     (place.folder(id) / "corpus.ids").unlink()
     with supervisor(place.settings, until_idle=True) as process:
-        process.wait(timeout=90)
+        process.wait(timeout=300)
     record = place.store.get(id)
     assert (record.status, record.attempt) == (Status.FAILED, 1)
     assert "corpus.ids" in str(record.error)
@@ -98,11 +98,11 @@ def test_a_run_without_an_end_that_is_stopped_learns_for_a_moment_more_and_is_st
 def test_without_log_every_a_training_tells_little(place: Place) -> None:
     id = place.new_model(minutes=0.05)
     with supervisor(place.settings, until_idle=True) as process:
-        process.wait(timeout=90)
+        process.wait(timeout=300)
     record, points = place.store.get(id), place.store.metrics(id)
     assert record.status is Status.COMPLETE
     learned = [point for point in points if point.train_loss is not None]
-    assert 3 <= len(learned) <= 8, "twice a second, for three seconds"
+    assert 1 <= len(learned) <= 2 * record.seconds + 2, "twice a second"
     assert sum("speed" in line.text for line in place.log(id)) <= 3
     assert any(point.validation_loss is not None for point in points)
 
@@ -110,11 +110,11 @@ def test_without_log_every_a_training_tells_little(place: Place) -> None:
 def test_a_fork_begins_with_its_parents_weights(place: Place) -> None:
     parent = place.new_model("parent", max_steps=60)
     with supervisor(place.settings, until_idle=True) as process:
-        process.wait(timeout=90)
+        process.wait(timeout=300)
     original = place.model(parent)
     child = place.new_model("child", max_steps=1, parent=parent, learning_rate=1e-9)
     with supervisor(place.settings, until_idle=True) as process:
-        process.wait(timeout=90)
+        process.wait(timeout=300)
     assert place.store.get(child).error is None
     model = place.model(child)
     assert model.record["parent"] == "parent.safetensors"
@@ -130,7 +130,7 @@ def test_training_with_files_in_s3_goes_on_from_there(tmp_path: Path, s3: S3, mo
     with supervisor(place.settings) as process:
         wait_for(lambda: place.store.get(id).checkpoint)
         process.terminate()
-        process.wait(timeout=15)
+        process.wait(timeout=90)
     record = place.store.get(id)
     assert (record.status, record.checkpoint) == (Status.QUEUED, f"models/{id}/checkpoint-1.safetensors")
     with supervisor(place.settings):

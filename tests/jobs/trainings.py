@@ -28,14 +28,15 @@ VERSE = "A small boat rocks beside the quiet pier,\nand counts the lamps that wa
 SUPERVISE = """
 import json, sys
 from charrnn.config import Settings
-from charrnn.jobs.supervisor import supervise
-supervise(Settings(), **json.loads(sys.argv[1]))
+from charrnn.jobs import supervisor
+supervisor.ENDING_SECONDS = 60  # that workers get on a busy machine
+supervisor.supervise(Settings(), **json.loads(sys.argv[1]))
 """
 
 Found = TypeVar("Found")
 
 
-def wait_for(condition: Callable[[], Found], seconds: float = 90) -> Found:
+def wait_for(condition: Callable[[], Found], seconds: float = 180) -> Found:
     """What the condition returns, once that is something."""
     until = time.monotonic() + seconds
     while not (found := condition()):
@@ -109,7 +110,7 @@ class Place:
         """The names of all that the storage's folder of a model holds."""
         return {path.name for path in self.folder(id).iterdir()}
 
-    def wait_for_status(self, id: str, *statuses: Status, seconds: float = 90) -> ModelRecord:
+    def wait_for_status(self, id: str, *statuses: Status, seconds: float = 180) -> ModelRecord:
         """The model, once it is in one of these statuses."""
 
         def reached() -> ModelRecord | None:
@@ -166,7 +167,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 def storage_folder(settings: Settings) -> Path:

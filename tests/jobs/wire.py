@@ -42,7 +42,7 @@ class Wire:
             while True:
                 client, _ = self.listening.accept()
                 try:
-                    server = socket.create_connection(("127.0.0.1", self.server_port), timeout=5)
+                    server = socket.create_connection(("127.0.0.1", self.server_port), timeout=120)
                     server.settimeout(None)
                 except OSError:
                     cut(client)
@@ -64,7 +64,7 @@ class Wire:
                         cut(client)
                         answered.clear()
                         server.sendall(data)
-                        assert answered.wait(10)
+                        assert answered.wait(60)
                     do()
                     self.cuts += 1
                     if how == "hold":

@@ -68,7 +68,7 @@ def routes(launch: str, folder: Path, *arguments: str) -> list[Route]:
     """All routes of an application, in the order in which they are asked: `personal` or `public`."""
     places = {f"JUPYTER_{name}_DIR": str(folder / "routes" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     listed = subprocess.run(
-        [sys.executable, "-c", LIST, launch, *arguments], capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-c", LIST, launch, *arguments], capture_output=True, text=True, check=False, timeout=300,
         env=variables(**places, CHARRNN_DATA_FOLDER=str(folder / "routes" / "data"), PYTHONPATH=PACKAGES),
     )  # fmt: skip
     assert listed.returncode == 0, listed.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,10 +19,11 @@ import requests
 import charrnn
 import charrnn_server
 from tests.command_line import variables
+from tests.ports import free_port
 
 TOKEN = "the-token-of-this-test"
 PACKAGES = os.pathsep.join(str(Path(package.__file__).parent.parent) for package in (charrnn, charrnn_server))
-STARTING, ENDING = 60, 30  # seconds
+STARTING, ENDING = 180, 90  # seconds
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Server:
         """One request to a route of the API, without cookies of former ones."""
         headers = {} if self.token is None else {"Authorization": f"token {self.token}"}
         headers |= options.pop("headers", {})
-        options.setdefault("timeout", 60)
+        options.setdefault("timeout", 120)
         return requests.request(method, self.api + path, headers=headers, **options)
 
     def get(self, path: str, **options: Any) -> requests.Response:
@@ -77,24 +77,17 @@ class Server:
         return self.process.wait(ENDING)
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(
     folder: Path, *arguments: str, module: Sequence[str] = ("charrnn_server",), base_url: str = "/",
-    token: str | None = TOKEN, probe: tuple[str, int] = ("/charrnn/api/v1/live", 204), **environment: str,
+    token: str | None = TOKEN, probe: tuple[str, int] = ("/charrnn/api/v1/live", 204), spare_dashboards: int = 0,
+    **environment: str,
 ) -> Iterator[Server]:  # fmt: skip
     """`jupyter charrnn` with these arguments, or another module's server, ended at the end.
 
     `folder` gets the data folder, what the server prints, and all that Jupyter wants to write. `environment` is more of
     it, such as CHARRNN_DATABASE_URL. With `token` None the server asks for none of ours (the public launch). It is
-    there when the address of `probe` answers with that status.
+    there when the address of `probe` answers with that status. No kernel waits for a dashboard, unless a test says so.
     """
     port = free_port()
     places = {f"JUPYTER_{name}_DIR": str(folder / "jupyter" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
@@ -103,6 +96,7 @@ def running(
         "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder / 'root'}", f"--ServerApp.base_url={base_url}",
         *([] if token is None else [f"--IdentityProvider.token={token}"]),
+        *([f"--CharRNNServer.spare_dashboards={spare_dashboards}"] if "charrnn_server" in module else []),
     ]  # fmt: skip
     with (folder / "messages").open("ab") as messages:
         process = subprocess.Popen(
@@ -136,9 +130,9 @@ def wait_until_live(server: Server, path: str = "/charrnn/api/v1/live", status: 
     while True:
         assert server.process.poll() is None, server.messages[-3000:]
         try:
-            if requests.get(server.site + path, timeout=5).status_code == status:
+            if requests.get(server.site + path, timeout=120).status_code == status:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             pass
         assert time.monotonic() < give_up, server.messages[-3000:]
         time.sleep(0.05)

@@ -76,8 +76,8 @@ class Wire:
 
 @contextmanager
 def wire(server: Server) -> Iterator[Wire]:
-    """A new connection, on which nothing takes longer than half a minute."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    """A new connection, on which nothing takes longer than two minutes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         yield Wire(server, connection)
 
 
@@ -108,7 +108,7 @@ def nothing_left(server: Server) -> Iterator[None]:
     """What happens inside leaves no file and no model behind."""
     before = files(server), names(server)
     yield
-    wait_for(lambda: files(server) == before[0], seconds=15)
+    wait_for(lambda: files(server) == before[0])
     assert names(server) == before[1]
 
 

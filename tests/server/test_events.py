@@ -7,6 +7,7 @@ import random
 import re
 import socket
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ OPTIONS = ("--CharRNNServer.supervise=False", "--CharRNNServer.tick=0.1", "--Cha
 
 def served(mariadb_server: MariaDB) -> str:
     """The URL of a new database with tables."""
-    name = f"server_{random.randrange(10**9)}"
+    name = f"server_{uuid.uuid4().hex[:12]}"
     mariadb_server.execute(f"CREATE DATABASE {name}")
     database = Database(mariadb_server.url(name))
     database.upgrade()
@@ -272,16 +273,17 @@ def test_two_hundred_listeners_cost_the_questions_of_one(tmp_path: Path, mariadb
         attempt = Attempt(workspace)
         one = stack.enter_context(listening(server, id))
         assert next(one).data["status"] == "running"
-        assert seconds_of_questions(20) > 20 * 0.1  # one a tick
+        assert seconds_of_questions(20) > 1.5  # one a tick
         others = [stack.enter_context(listening(server, id)) for _ in range(199)]
         for each in others:
             assert next(each).data["status"] == "running"
-        assert seconds_of_questions(20) > 20 * 0.1  # no more of them than for one
-        before = questions()
+        assert seconds_of_questions(20) > 1.5  # no more of them than for one
+        before, began = questions(), time.perf_counter()
         attempt.deliver(lines=[(0, "for all")], metrics=[Metric(1)], samples=[(1, "x")], fields={"step": 5})
         for each in (one, *others):
             assert [event.name for event in until(each, "status", step=5)] == ["log", "metric", "sample", "status"]
-        assert questions() - before < 150  # and none of them asked for it
+        asked, ticks = questions() - before, (time.perf_counter() - began) / 0.1
+        assert asked < ticks + 50  # and none of them asked for it
 
 
 def test_whoever_takes_nothing_is_dropped_and_can_go_on_later(tmp_path: Path) -> None:
@@ -298,11 +300,10 @@ def test_whoever_takes_nothing_is_dropped_and_can_go_on_later(tmp_path: Path) ->
                 f"Authorization: token {TOKEN}\r\n\r\n".encode()
             )
             wait_for(lambda: open_connections(server))
-            size = 0
-            while open_connections(server):
-                attempt.deliver(lines=[(size + number, "x" * 20_000) for number in range(200)])
-                size += 200
-                assert size < 20_000, "nobody was dropped"
+            size = 2_000  # 40 MB: far more than is kept on the way
+            for start in range(0, size, 200):
+                attempt.deliver(lines=[(start + number, "x" * 20_000) for number in range(200)])
+            wait_for(lambda: not open_connections(server))
         attempt.end()
         with listening(server, id, "?until=rest&last_event_id=1:0:-1:-1") as events:
             assert [event.data["position"] for event in events if event.name == "log"] == list(range(1, size))

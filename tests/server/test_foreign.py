@@ -52,7 +52,7 @@ def loaded(folder: Path) -> dict[str, Any]:
     """How long a server that runs already takes to load the extension, and what it imports for that."""
     places = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     result = subprocess.run(
-        [sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+        [sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=300, check=False, cwd=folder,
         env=variables(**places, CHARRNN_DATA_FOLDER=str(folder / "charrnn"), PYTHONPATH=PACKAGES),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -78,13 +78,13 @@ def test_loading_it_takes_a_moment_and_imports_nothing_heavy(tmp_path: Path) -> 
         assert heavy == set()
         assert not (tmp_path / str(number) / "charrnn").exists()
         times.append(found["seconds"])
-    assert min(times) < 0.05  # seconds of the processor: others may be at work on it
+    assert min(times) < 0.25  # seconds of the processor, of which it takes 0.01; loading the workspace takes 0.5
 
 
 def test_nothing_is_opened_or_started_until_it_is_used(foreign: Server) -> None:
     data = foreign.folder / "data"
     assert foreign.get("/live").status_code == 204
-    assert requests.get(f"{foreign.site}/api", timeout=60).status_code == 200
+    assert requests.get(f"{foreign.site}/api", timeout=120).status_code == 200
     assert not data.exists()
     assert foreign.get("/models").json()["models"] == []
     assert (data / "charrnn.sqlite3").exists()
@@ -103,13 +103,13 @@ def test_everything_lies_below_the_base_url(foreign: Server) -> None:
     headers = {"Authorization": f"token {TOKEN}"}
     answer = foreign.post("/models", json={"name": "below"})
     assert answer.headers["Location"].startswith("/some/where/charrnn/api/v1/models/")
-    assert requests.get(f"http://127.0.0.1:{foreign.port}/charrnn/api/v1/live", timeout=60).status_code == 404
-    page = requests.get(f"{foreign.site}/charrnn/models", headers=headers, timeout=60)
+    assert requests.get(f"http://127.0.0.1:{foreign.port}/charrnn/api/v1/live", timeout=120).status_code == 404
+    page = requests.get(f"{foreign.site}/charrnn/models", headers=headers, timeout=120)
     assert page.status_code == 200
     linked = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
     assert linked
     assert [link for link in linked if not link.startswith("/some/where/")] == []
-    login = requests.get(f"{foreign.site}/charrnn/models", timeout=60, allow_redirects=False)
+    login = requests.get(f"{foreign.site}/charrnn/models", timeout=120, allow_redirects=False)
     assert login.headers["Location"].startswith("/some/where/login?next=%2Fsome%2Fwhere%2Fcharrnn")
     assert foreign.get("/openapi.json").json()["servers"][0]["url"].startswith("/some/where")
 
@@ -120,7 +120,7 @@ def test_jupyter_has_nothing_to_complain_about(tmp_path: Path, strict: bool) -> 
     with running(tmp_path, module=("jupyter_server",)) as server:
         assert server.get("/models").status_code == 200
         assert server.get("/models", headers={"Authorization": ""}).status_code == 403
-        page = requests.get(f"{server.site}/charrnn/models", timeout=60, allow_redirects=False)
+        page = requests.get(f"{server.site}/charrnn/models", timeout=120, allow_redirects=False)
         assert (page.status_code, page.headers["Location"][:12]) == (302, "/login?next=")
         complaints = [line for line in server.messages.splitlines() if re.search("registered for|Error|error", line)]
         assert [line for line in complaints if "charrnn" in line] == []
@@ -175,5 +175,10 @@ def test_who_extends_the_server_finds_every_setting_as_a_trait() -> None:
         "patience",
         "listeners",
         "streams",
+        "dashboard",
+        "spare_dashboards",
+        "abandoned",
+        "unopened",
+        "max_dashboards",
     }
     assert set(traits) - set(Settings.model_fields) <= {*others, "public"}

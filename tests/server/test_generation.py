@@ -50,7 +50,7 @@ STREAMED = ["text/event-stream", "text/plain"]
 
 def figure(server: Server, name: str) -> int:
     """One of the figures that the server tells to Prometheus."""
-    metrics = requests.get(f"{server.site}/metrics", headers={"Authorization": f"token {TOKEN}"}, timeout=60).text
+    metrics = requests.get(f"{server.site}/metrics", headers={"Authorization": f"token {TOKEN}"}, timeout=120).text
     found = re.search(rf"^{name} (\S+)", metrics, re.MULTILINE)
     assert found, f"there is no {name}"
     return int(float(found[1]))
@@ -171,17 +171,16 @@ def test_a_model_that_has_learned_nothing_says_when_it_will_write(server: Server
 
 
 def test_a_text_comes_while_it_is_written(server: Server, slow: str) -> None:
-    asked = {"prompt": "the ", "length": 20_000, "seed": 2}
-    with server.post(
-        f"/models/{slow}/generate", json=asked, headers={"Accept": "text/event-stream"}, stream=True
-    ) as answer:
-        events = told(answer)
-        first = next(events)
+    path, wanted = f"/models/{slow}/generate", {"headers": {"Accept": "text/event-stream"}, "stream": True}
+    wait_for(lambda: being_written(server) == 0)
+    with server.post(path, json={"length": 5_000_000}, **wanted) as answer:
+        assert next(told(answer)).data["text"]
         assert being_written(server) == 1
-        *texts, done = [first, *events]
+    wait_for(lambda: being_written(server) == 0)
+    *texts, done = told(server.post(path, json={"prompt": "the ", "length": 10_000, "seed": 2}, **wanted))
     assert len(texts) > 5
     assert {event.name for event in texts} == {"text"}
-    assert len("".join(event.data["text"] for event in texts)) == 20_000
+    assert len("".join(event.data["text"] for event in texts)) == 10_000
     assert (done.name, done.data["reasons"], done.data["seed"]) == ("done", ["length"], 2)
 
 
@@ -264,15 +263,21 @@ def test_more_texts_than_are_written_at_once_wait_in_line(tmp_path: Path, model_
         id = workspace.import_model(model_file).id
         workspace.close()
         with ThreadPoolExecutor(13) as pool:
-            many = pool.submit(server.post, f"/models/{id}/generate", json={"length": 3_000, "count": 40, "seed": 1})
-            few = pool.map(
-                lambda seed: server.post(f"/models/{id}/generate", json={"length": 50, "seed": seed}).json()["text"],
-                range(12),
-            )
-            model = charrnn.load(model_file)
-            assert list(few) == [model.generate(length=50, seed=seed) for seed in range(12)]
-            assert not many.done()  # they had their turns between
+            path, model = f"/models/{id}/generate", charrnn.load(model_file)
+
+            def right(seed: int) -> bool:
+                text = server.post(path, json={"length": 50, "seed": seed}).json()["text"]
+                return text == model.generate(length=50, seed=seed)
+
+            many = pool.submit(server.post, path, json={"length": 3_000, "count": 40, "seed": 1})
+            assert all(pool.map(right, range(12)))
             assert many.result().json()["texts"] == model.generate(length=3_000, count=40, seed=1)
+
+            endless, stream = {"length": 200_000, "count": 40}, {"Accept": "text/event-stream"}
+            with server.post(path, json=endless, headers=stream, stream=True) as answer:
+                assert next(told(answer)).data["text"]
+                assert all(pool.map(right, range(12)))
+                assert being_written(server) > 0, "they had their turns between"
 
 
 def test_only_so_many_models_write_at_a_time(tmp_path: Path, model_file: Path) -> None:

@@ -12,7 +12,7 @@ from tests.workspace.played import TEXT
 
 
 def counted(server: Server) -> dict[str, float]:
-    answer = requests.get(f"{server.site}/metrics", headers={"Authorization": f"token {TOKEN}"}, timeout=60)
+    answer = requests.get(f"{server.site}/metrics", headers={"Authorization": f"token {TOKEN}"}, timeout=120)
     assert answer.status_code == 200
     return {name: float(value) for name, value in re.findall(r"^(charrnn_\w+) (\S+)$", answer.text, re.MULTILINE)}
 
@@ -41,9 +41,9 @@ def test_what_is_done_is_counted(server: Server, model_file: Path) -> None:
 
 def test_requests_are_counted_by_route_and_status(server: Server) -> None:
     server.get("/models/nothing")
-    answer = requests.get(f"{server.site}/metrics", headers={"Authorization": f"token {TOKEN}"}, timeout=60)
+    answer = requests.get(f"{server.site}/metrics", headers={"Authorization": f"token {TOKEN}"}, timeout=120)
     assert 'handler="charrnn_server.handlers.models.OneModelHandler",method="GET",status_code="404"' in answer.text
 
 
 def test_figures_are_not_for_everybody(server: Server) -> None:
-    assert requests.get(f"{server.site}/metrics", timeout=60, allow_redirects=False).status_code == 403
+    assert requests.get(f"{server.site}/metrics", timeout=120, allow_redirects=False).status_code == 403

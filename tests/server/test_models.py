@@ -29,7 +29,7 @@ def test_a_new_model_is_where_the_answer_says(server: Server) -> None:
     address = answer.headers["Location"]
     assert address == f"{server.base_url}charrnn/api/v1/models/{answer.json()['id']}"
     model = requests.get(
-        f"http://127.0.0.1:{server.port}{address}", headers={"Authorization": f"token {TOKEN}"}, timeout=60
+        f"http://127.0.0.1:{server.port}{address}", headers={"Authorization": f"token {TOKEN}"}, timeout=120
     ).json()
     assert model == answer.json()
     assert (model["name"], model["status"], model["corpus"]) == ("poems", "draft", None)

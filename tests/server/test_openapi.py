@@ -153,7 +153,7 @@ def test_requests_that_are_made_up_from_the_contract_are_answered_as_it_says(
     case: Case, server: Server, ids: Iterator[str | None]
 ) -> None:
     bounded(case, next(ids)).call_and_validate(
-        base_url=server.site, headers={"Authorization": f"Bearer {TOKEN}"}, allow_redirects=False, timeout=30
+        base_url=server.site, headers={"Authorization": f"Bearer {TOKEN}"}, allow_redirects=False, timeout=180
     )
 
 
@@ -167,4 +167,4 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @SCHEMA.include(path=VISITORS).parametrize()
 @bounds
 def test_what_only_visitors_can_ask_for_is_answered_as_the_contract_says(case: Case, public: Server) -> None:
-    case.call_and_validate(base_url=public.site, allow_redirects=False, timeout=30)
+    case.call_and_validate(base_url=public.site, allow_redirects=False, timeout=180)

@@ -59,7 +59,7 @@ def page(server: Server, path: str, status: int = 200) -> Seen:
 
 def open_page(server: Server, path: str) -> requests.Response:
     headers = {"Authorization": f"token {server.token}"}
-    return requests.get(server.site + path, headers=headers, timeout=60, allow_redirects=False)
+    return requests.get(server.site + path, headers=headers, timeout=120, allow_redirects=False)
 
 
 def test_where_there_is_nothing_yet_one_is_invited_to_begin(tmp_path: Path) -> None:
@@ -143,23 +143,18 @@ def test_a_page_loads_nothing_from_anywhere(server: Server, path: str) -> None:
     assert {tag for tag, _ in seen.tags} & {"script", "img", "iframe", "object"} == set()
     assert not any("style" in each for _, each in seen.tags), "the policy forbids it"
     for address in seen.addresses():
-        assert address.startswith((f"{server.base_url}charrnn/", "#", "data:image/svg+xml,")), address
+        ours = address == f"{server.base_url}charrnn" or address.startswith(f"{server.base_url}charrnn/")
+        assert ours or address.startswith(("#", "data:image/svg+xml,")), address
 
 
 @pytest.mark.parametrize("path", ["/charrnn", "/charrnn/", "/charrnn/models", "/charrnn/api/docs"])
 def test_whoever_is_not_logged_in_is_sent_to_log_in_and_back(server: Server, path: str) -> None:
-    answer = requests.get(server.site + path, timeout=60, allow_redirects=False)
+    answer = requests.get(server.site + path, timeout=120, allow_redirects=False)
     assert answer.status_code == 302
     there = requests.utils.quote(server.base_url.rstrip("/") + path, safe="")
     assert answer.headers["Location"] == f"{server.base_url}login?next={there}"
-    assert requests.get(server.site + path, timeout=60).status_code == 200, "the page to log in"
-    assert requests.post(server.site + path, timeout=60).status_code == 403
-
-
-def test_charrnn_leads_to_the_list(server: Server) -> None:
-    for path in ("/charrnn", "/charrnn/"):
-        answer = open_page(server, path)
-        assert (answer.status_code, answer.headers["Location"]) == (302, f"{server.base_url}charrnn/models")
+    assert requests.get(server.site + path, timeout=120).status_code == 200, "the page to log in"
+    assert requests.post(server.site + path, timeout=120).status_code == 403
 
 
 def test_the_contract_reads_as_a_page(server: Server) -> None:

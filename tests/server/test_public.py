@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Browser:
         self.session.headers.update(headers)
 
     def open(self, path: str = "/charrnn/models") -> requests.Response:
-        return self.session.get(self.server.site + path, headers=PAGE, timeout=60, allow_redirects=False)
+        return self.session.get(self.server.site + path, headers=PAGE, timeout=120, allow_redirects=False)
 
     def ask(self, method: str, path: str, xsrf: bool = True, **options: Any) -> requests.Response:
         headers = {"Referer": f"{self.server.site}/charrnn/models", "Origin": f"http://127.0.0.1:{self.server.port}"}
@@ -64,7 +64,7 @@ class Browser:
             headers["X-XSRFToken"] = self.session.cookies.get("_xsrf", "")
         headers |= options.pop("headers", {})
         url = path if path.startswith("http") else self.server.api + path
-        return self.session.request(method, url, headers=headers, timeout=60, allow_redirects=False, **options)
+        return self.session.request(method, url, headers=headers, timeout=120, allow_redirects=False, **options)
 
     def create(self, name: str = "poems") -> requests.Response:
         return self.ask("POST", "/models", json={"name": name})
@@ -143,9 +143,9 @@ def test_no_websocket_is_opened(public: Server, message: str) -> None:
 
 
 def test_the_address_of_the_site_leads_to_its_page(public: Server) -> None:
-    answer = requests.get(f"{public.site}/", timeout=60, allow_redirects=False)
+    answer = requests.get(f"{public.site}/", timeout=120, allow_redirects=False)
     assert answer.status_code == 302
-    assert answer.headers["Location"].startswith("/charrnn/models")
+    assert answer.headers["Location"].rstrip("?") == "/charrnn"
 
 
 def test_configuration_files_bring_nothing_back(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_configuration_files_bring_nothing_back(tmp_path: Path) -> None:
         browser = visited(server)
         for path in ("/api/contents/diary.txt", "/files/diary.txt", "/voila", "/api/terminals", "/metrics"):
             assert browser.ask("GET", server.site + path).status_code == 404
-        assert requests.get(f"{server.api}/models?token=open+sesame", timeout=60).json()["models"] == []
+        assert requests.get(f"{server.api}/models?token=open+sesame", timeout=120).json()["models"] == []
         assert server.get("/models", headers={"Authorization": "token open sesame"}).status_code == 403
         assert "CHARRNN_TRUSTED_PROXIES" in server.messages
 
@@ -196,7 +196,7 @@ def test_visitors_see_only_what_is_their_own(public: Server, listed: list[Route]
         for method in set(route.methods) - {"OPTIONS"}:
             url = public.site + route.path(model["id"])
             body = {} if method == "GET" else {"json": {"text": "x"} if url.endswith("score") else {}}
-            for answer in (bob.ask(method, url, **body), requests.request(method, url, timeout=60, **body)):
+            for answer in (bob.ask(method, url, **body), requests.request(method, url, timeout=120, **body)):
                 assert "secret plans" not in answer.text
                 assert answer.status_code == 404 or (method != "GET" and answer.status_code in (400, 415, 422)), url
     assert ada.names() == ["secret plans"]
@@ -268,7 +268,7 @@ def test_cookies_and_tokens_that_were_not_signed_here_are_worth_nothing(public: 
     unsigned = "2|1:0|10:0000000000|15:charrnn-visitor|0:|"
     forged = [visitor, signed("another secret"), signed(""), signed("", version=1), altered, unsigned, "a" * 4000]
     for cookie in ["", token["token"], *forged]:
-        models = requests.get(f"{public.api}/models", cookies={COOKIE: cookie}, timeout=60)
+        models = requests.get(f"{public.api}/models", cookies={COOKIE: cookie}, timeout=120)
         assert models.json()["models"] == [], cookie
     for wrong in [real, *forged]:
         assert public.get("/models", headers={"Authorization": f"token {wrong}"}).status_code == 403, wrong
@@ -301,7 +301,8 @@ def test_a_restart_and_a_second_server_with_the_same_secret_know_a_visitor(tmp_p
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server behind a proxy, as far as it knows: two models a visitor, four an address, six in all."""
     with running(
-        tmp_path_factory.mktemp("strict"), "--public", token=None, CHARRNN_TRUSTED_PROXIES="127.0.0.1,192.0.2.0/24",
+        tmp_path_factory.mktemp("strict"), "--public", "--CharRNNServer.silence=600", token=None,
+        CHARRNN_TRUSTED_PROXIES="127.0.0.1,192.0.2.0/24",
         CHARRNN_MAX_MODELS="2", CHARRNN_VISITORS_PER_ADDRESS="2", CHARRNN_VISITORS_TOGETHER="3",
         CHARRNN_MAX_GENERATIONS_PER_MINUTE="1",
     ) as server:  # fmt: skip
@@ -369,8 +370,10 @@ def test_only_so_many_files_come_in_at_a_time_from_an_address(strict: Server) ->
 
         def refused() -> bool:
             nonlocal refusal
-            with ExitStack() as another:
-                refusal = raw.answer(begun(another, "203.0.113.50", "/charrnn/api/v1/models/import?name=x"))
+            with ExitStack() as another, suppress(TimeoutError):  # the four may not have been counted yet
+                connection = begun(another, "203.0.113.50", "/charrnn/api/v1/models/import?name=x")
+                connection.settimeout(5)
+                refusal = raw.answer(connection)
             return raw.status(refusal) == 429
 
         wait_for(refused)
@@ -429,8 +432,8 @@ def test_inside_somebody_elses_server_a_public_launch_is_refused(tmp_path: Path,
     )
     more = {"CHARRNN_PUBLIC": "yes"} if how == "variable" else {}
     with running(tmp_path, module=("jupyter_server",), probe=("/api", 200), **more) as server:
-        assert requests.get(f"{server.api}/live", timeout=60).status_code == 404
-        assert requests.get(f"{server.api}/models", timeout=60).status_code in (403, 404)
+        assert requests.get(f"{server.api}/live", timeout=120).status_code == 404
+        assert requests.get(f"{server.api}/models", timeout=120).status_code in (403, 404)
         assert server.get("/models").status_code == 404
         assert "jupyter charrnn --public" in server.messages
 
@@ -439,8 +442,8 @@ def test_inside_somebody_elses_server_nothing_public_joins_the_personal_one(tmp_
     both = {"charrnn_server": True, "charrnn_server.public": True}
     configure(tmp_path, f"c.ServerApp.jpserver_extensions = {both}\n")
     with running(tmp_path, module=("jupyter_server",), probe=("/api", 200)) as server:
-        assert requests.get(f"{server.api}/models", timeout=60).status_code in (403, 404)
-        assert requests.post(f"{server.api}/visitors", timeout=60).status_code in (403, 404)
+        assert requests.get(f"{server.api}/models", timeout=120).status_code in (403, 404)
+        assert requests.post(f"{server.api}/visitors", timeout=120).status_code in (403, 404)
     assert server.process.returncode == 0
 
 
@@ -460,7 +463,7 @@ def test_what_cannot_be_decided_ends_the_server_before_it_answers(
     places = {f"JUPYTER_{name}_DIR": str(tmp_path / "jupyter" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     result = subprocess.run(
         [sys.executable, "-m", "charrnn_server", "--no-browser", "--allow-root"], capture_output=True, text=True,
-        timeout=120, check=False, cwd=tmp_path,
+        timeout=300, check=False, cwd=tmp_path,
         env=variables(**places, CHARRNN_DATA_FOLDER=str(tmp_path / "data"), PYTHONPATH=PACKAGES, **environment),
     )  # fmt: skip
     assert result.returncode == 1
@@ -473,7 +476,7 @@ def test_a_secret_that_cannot_be_kept_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
     result = subprocess.run(
         [sys.executable, "-m", "charrnn_server", "--public", "--no-browser", "--allow-root"], capture_output=True,
-        text=True, timeout=120, check=False, cwd=tmp_path,
+        text=True, timeout=300, check=False, cwd=tmp_path,
         env=variables(CHARRNN_DATA_FOLDER=str(tmp_path / "data"), PYTHONPATH=PACKAGES),
     )  # fmt: skip
     assert result.returncode == 1

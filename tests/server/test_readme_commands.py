@@ -21,7 +21,7 @@ def test_the_commands_for_curl_work_one_after_the_other(server: Server, tmp_path
         commands = [command.replace(long, short) for command in commands]
     script = [f"{command.replace('curl ', 'curl --fail-with-body ')}; echo; echo '-- next --'" for command in commands]
     result = subprocess.run(
-        ["bash", "-euc", "\n".join(script)], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=240,
+        ["bash", "-euc", "\n".join(script)], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=600,
         check=False, env={"PATH": "/usr/bin:/bin", "SERVER": server.site, "TOKEN": TOKEN},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.jobs.trainings import wait_for
+from tests.jobs.trainings import wait_for, workers_of
 from tests.server import raw
 from tests.server.routes import Route, routes
 from tests.server.running import TOKEN, Server, configure, running
@@ -49,7 +48,8 @@ class Asked:
 
     @property
     def is_page(self) -> bool:
-        return not self.path.startswith(API) or self.path.endswith("/docs")
+        asked_by_scripts = self.path.startswith((API, "/charrnn/dashboard/"))
+        return not asked_by_scripts or self.path.endswith("/docs")
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,13 @@ def everything(listed: list[Route], model: str) -> list[Asked]:
 
 def ask(server: Server, asked: Asked, **options: Any) -> requests.Response:
     options.setdefault("headers", {})
-    return requests.request(asked.method, server.site + asked.path, timeout=60, allow_redirects=False, **options)
+    return requests.request(asked.method, server.site + asked.path, timeout=120, allow_redirects=False, **options)
 
 
 def logged_in(server: Server) -> requests.Session:
     """A browser after the login: with its cookies, and `_xsrf` among them."""
     session = requests.Session()
-    page = session.get(f"{server.site}/charrnn/models?token={TOKEN}", headers={"Accept": "text/html"}, timeout=60)
+    page = session.get(f"{server.site}/charrnn/models?token={TOKEN}", headers={"Accept": "text/html"}, timeout=120)
     assert page.status_code == 200
     assert "_xsrf" in session.cookies
     return session
@@ -136,7 +136,7 @@ def test_nobody_gets_in_who_is_not_known(server: Server, everything: list[Asked]
             assert answer.headers["Location"].startswith("/login?next=")
         assert "poems" not in answer.text
     assert wrong == {}
-    assert requests.get(f"{server.api}/health", params={"token": "wrong"}, timeout=60).status_code == 403
+    assert requests.get(f"{server.api}/health", params={"token": "wrong"}, timeout=120).status_code == 403
 
 
 def test_a_browser_changes_nothing_without_what_only_our_pages_know(server: Server, everything: list[Asked]) -> None:
@@ -146,7 +146,7 @@ def test_a_browser_changes_nothing_without_what_only_our_pages_know(server: Serv
             continue
         url = server.site + asked.path
         for headers in ({}, {"X-XSRFToken": "2|1234abcd|5678|1700000000"}):
-            answer = session.request(asked.method, url, headers=headers, timeout=60, allow_redirects=False)
+            answer = session.request(asked.method, url, headers=headers, timeout=120, allow_redirects=False)
             assert answer.status_code == 403, f"{asked.method} {asked.path}"
     assert [model["name"] for model in server.get("/models").json()["models"]] == ["poems"]
 
@@ -159,7 +159,7 @@ def test_other_sites_are_refused_with_a_browsers_cookies(server: Server, everyth
     }  # fmt: skip
     for asked in everything:
         url = server.site + asked.path
-        answer = session.request(asked.method, url, headers=headers, timeout=60, allow_redirects=False)
+        answer = session.request(asked.method, url, headers=headers, timeout=120, allow_redirects=False)
         assert answer.status_code in (403, 404), f"{asked.method} {asked.path}"
         assert "Access-Control-Allow-Origin" not in answer.headers
     assert [model["name"] for model in server.get("/models").json()["models"]] == ["poems"]
@@ -168,7 +168,7 @@ def test_other_sites_are_refused_with_a_browsers_cookies(server: Server, everyth
 def test_with_its_cookies_and_what_our_pages_know_a_browser_may_work(server: Server, model: str) -> None:
     session = logged_in(server)
     headers = {"Origin": f"http://127.0.0.1:{server.port}", "X-XSRFToken": session.cookies["_xsrf"]}
-    answer = session.patch(f"{server.api}/models/{model}", json={"name": "verse"}, headers=headers, timeout=60)
+    answer = session.patch(f"{server.api}/models/{model}", json={"name": "verse"}, headers=headers, timeout=120)
     assert (answer.status_code, answer.json()["name"]) == (200, "verse")
     assert server.ask("PATCH", f"/models/{model}", json={"name": "poems"}).status_code == 200
 
@@ -250,9 +250,9 @@ def test_who_begins_a_request_and_does_not_end_it_is_dropped(launched: Server, s
         f"{API}/nothing",
     ]
     for path in paths:
-        with raw.connected(launched, seconds=30) as connection:
+        with raw.connected(launched) as connection:
             connection.sendall(raw.head(launched, "POST", path, Content_Type="text/plain", Content_Length=1000) + b"{")
-            assert raw.seconds_until_closed(connection) < 20, path
+            raw.wait_until_closed(connection)
     assert launched.get("/live").status_code == 204
 
 
@@ -260,9 +260,7 @@ def test_a_document_that_comes_drop_by_drop_is_not_waited_for(tmp_path: Path) ->
     configure(tmp_path, "c.CharRNNServer.silence = 0.5\n")
     with running(tmp_path) as server, raw.connected(server) as connection:
         connection.sendall(raw.head(server, "POST", f"{API}/models", Content_Length=100_000))
-        began = time.monotonic()
-        raw.sent_until_closed(connection, b" ", 1000, pause=0.1)
-        assert 2 < time.monotonic() - began < 30
+        assert raw.sent_until_closed(connection, b" ", 1000, pause=0.1) < 1000
 
 
 @pytest.mark.parametrize(
@@ -325,11 +323,11 @@ def test_names_are_text_on_pages_and_not_html(server: Server, nasty: str) -> Non
     pages = [f"{server.site}/charrnn/models", f"{server.site}/charrnn/upload"]
     headers = {"Authorization": f"token {TOKEN}"}
     for url in pages:
-        page = requests.get(url, headers=headers, timeout=60)
+        page = requests.get(url, headers=headers, timeout=120)
         assert page.status_code == 200
         assert "<script" not in page.text
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    listed = requests.get(pages[0], headers=headers, timeout=60).text
+    listed = requests.get(pages[0], headers=headers, timeout=120).text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in listed
     assert "{{7*7}}" in listed, "and templates are not computed"
 
@@ -341,7 +339,7 @@ def test_what_is_asked_for_comes_back_as_text_only(server: Server, query: str) -
         f"/charrnn/models?status={query}", f"/charrnn/models?prefix={query}", f"/charrnn/upload?name={query}",
         f"{API}/models?status={query}", f"{API}/models/{query}", f"{API}/{query}", f"/charrnn/{query}",
     ):  # fmt: skip
-        answer = requests.get(server.site + path, headers=headers, timeout=60)
+        answer = requests.get(server.site + path, headers=headers, timeout=120)
         assert answer.status_code < 500
         assert "X-Evil" not in answer.headers
         if answer.headers["Content-Type"].startswith("text/html"):
@@ -439,7 +437,7 @@ def test_secrets_are_in_no_log_and_no_answer(tmp_path: Path, launch: str, where:
             answer = server.ask(method, path, json={"name": "x"} if method == "POST" else None)
             told += [answer.text, str(answer.headers)]
         for path in ("/charrnn/models", "/charrnn/upload", "/nothing", "/api/me", "/api/spec.yaml", "/metrics"):
-            answer = requests.get(f"{server.site}{path}", headers={"Accept": "text/html"}, timeout=60)
+            answer = requests.get(f"{server.site}{path}", headers={"Accept": "text/html"}, timeout=120)
             told += [answer.text, str(answer.headers)]
         assert server.get("/health").status_code == 503
         assert "does not answer" in server.get("/health").text
@@ -460,7 +458,7 @@ def _around(text: str, secret: str) -> str:
 def test_what_jupyter_has_in_a_personal_server_is_jupyters_to_guard(server: Server) -> None:
     (server.folder / "root" / "diary.txt").write_text("dear diary")
     headers = {"Authorization": f"token {TOKEN}"}
-    kernel = requests.post(f"{server.site}/api/kernels", headers=headers, json={}, timeout=60).json()["id"]
+    kernel = requests.post(f"{server.site}/api/kernels", headers=headers, json={}, timeout=120).json()["id"]
     try:
         wanted = [
             ("GET", "/api/contents/diary.txt"), ("PUT", "/api/contents/new.txt"), ("DELETE", "/api/contents/diary.txt"),
@@ -470,11 +468,11 @@ def test_what_jupyter_has_in_a_personal_server_is_jupyters_to_guard(server: Serv
         ]  # fmt: skip
         site = f"http://127.0.0.1:{server.port}"
         session = requests.Session()
-        session.get(f"{server.site}/login", timeout=60)
+        session.get(f"{server.site}/login", timeout=120)
         xsrf = session.cookies.get("_xsrf", "")
         for method, path in wanted:
             answer = session.request(
-                method, server.site + path, timeout=60, allow_redirects=False, json={},
+                method, server.site + path, timeout=120, allow_redirects=False, json={},
                 headers={"Origin": site, "Referer": f"{site}/charrnn/models", "X-XSRFToken": xsrf},
             )  # fmt: skip
             assert answer.status_code in (302, 403), f"{method} {path}"
@@ -487,7 +485,7 @@ def test_what_jupyter_has_in_a_personal_server_is_jupyters_to_guard(server: Serv
             )  # fmt: skip
             assert raw.status(raw.exchange(server, upgrade)) == 403
     finally:
-        requests.delete(f"{server.site}/api/kernels/{kernel}", headers=headers, timeout=60)
+        requests.delete(f"{server.site}/api/kernels/{kernel}", headers=headers, timeout=120)
 
 
 def test_the_secrets_of_a_server_are_not_handed_to_what_it_starts(tmp_path: Path) -> None:
@@ -495,22 +493,15 @@ def test_the_secrets_of_a_server_are_not_handed_to_what_it_starts(tmp_path: Path
         token = {"Authorization": f"token {server.post('/visitors').json()['token']}"}
         id = server.post("/models", json={"name": "poems", "sample": "python"}, headers=token).json()["id"]
         assert server.post(f"/models/{id}/start", json={"minutes": 1}, headers=token).status_code == 202
-        workers: list[str] = []
-        deadline = time.monotonic() + 60
-        while not workers and time.monotonic() < deadline:
-            workers = [
-                (path.parent / "environ").read_text(errors="replace")
-                for path in Path("/proc").glob("[0-9]*/cmdline")
-                if _is_worker(path, id)
-            ]
-        assert workers
+        workers = wait_for(lambda: [text for pid in workers_of(id) if (text := environment_of(pid))])
         assert all(COOKIE_SECRET not in environment for environment in workers)
         server.post(f"/models/{id}/stop", headers=token)
         server.post(f"/models/{id}/stop", headers=token)
 
 
-def _is_worker(cmdline: Path, id: str) -> bool:
+def environment_of(pid: int) -> str:
+    """The environment of a process; nothing when it is gone."""
     try:
-        return id.encode() in cmdline.read_bytes()
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
     except OSError:
-        return False
+        return ""

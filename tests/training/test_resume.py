@@ -23,9 +23,10 @@ from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.process import run
 from tests.training.texts import contents, has_mapped, training_processes_of, wait_for, write_verse
 
+STEPS = 2000  # so many that nobody is done before they are killed
 OPTIONS: dict[str, Any] = {
     "cell": "lstm", "rnn_size": 24, "num_layers": 2, "embedding_size": 8, "batch_size": 8, "seq_length": 20,
-    "dropout": 0.2, "learning_rate": 0.02, "weight_decay": 0.01, "max_steps": 1500, "save_every": 20,
+    "dropout": 0.2, "learning_rate": 0.02, "weight_decay": 0.01, "max_steps": STEPS, "save_every": 20,
     "validate_every": 70, "log_every": 10, "keep": "best",
 }  # fmt: skip
 
@@ -124,7 +125,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_bit_identical(tmp_path: Path) 
         folder.mkdir()
         write_verse(folder)
     expected = train(calm, lambda event: None)
-    assert expected.record["step"] == 1500
+    assert expected.record["step"] == STEPS
 
     # killed while it loads TensorFlow, and while it compiles: nothing is saved yet, so it begins anew
     for sign_of_the_moment in ("tensorflow", ".m.corpus.ids"):
@@ -154,10 +155,10 @@ def test_killed_at_any_moment_and_resumed_it_ends_bit_identical(tmp_path: Path) 
     last: list[Event] = []
     model = train(wild, last.append)
     assert not Path(f"/proc/{child}").exists()
-    assert told <= resumed_at(last) < 1500
+    assert told <= resumed_at(last) < STEPS
 
     assert model.finished
-    assert model.record["step"] == 1500
+    assert model.record["step"] == STEPS
     assert not any("no longer" in note for note in model.record["notes"])
     for name, array in expected.weights.items():
         assert model.weights[name].tobytes() == array.tobytes(), name

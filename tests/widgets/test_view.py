@@ -204,5 +204,7 @@ def test_a_view_is_refreshed_while_somebody_looks_and_only_then(
 
 def test_every_view_brings_its_own_front_end_after_what_they_share() -> None:
     shared = (module.HERE / "view.js").read_text(encoding="utf-8")
-    own = (module.HERE / "models.js").read_text(encoding="utf-8")
-    assert ModelsView._esm == f"{shared}\n{own}"
+    own = (module.HERE / "navigation.js").read_text(encoding="utf-8")
+    assert Navigation._esm == f"{shared}\n{own}"
+    dropping, own = ((module.HERE / name).read_text(encoding="utf-8") for name in ("drop.js", "models.js"))
+    assert ModelsView._esm == f"{shared}\n{dropping}\n{own}"

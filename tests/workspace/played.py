@@ -79,7 +79,7 @@ def trained(workspace: Workspace, model_file: Path, name: str = "poems", **optio
     return workspace.get(id)
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, f"not in {seconds} s: {condition}"

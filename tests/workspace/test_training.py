@@ -201,7 +201,7 @@ def test_a_log_that_is_followed_ends_with_the_training_and_misses_no_line(worksp
     until(lambda: len(seen) == 5)
     assert reader.is_alive()
     attempt.end(lines=[(5, "the last")])
-    reader.join(20)
+    reader.join(120)
     assert not reader.is_alive()
     assert seen == [0, 1, 2, 3, 4, 5]
     assert [line.position for line in workspace.log_lines(id, after=3, follow=True)] == [4, 5]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from jupyter_server.utils import url_path_join
-
 from charrnn_server import asked
 from charrnn_server.handlers.base import action
 from charrnn_server.handlers.models import LISTING
@@ -17,13 +15,6 @@ if TYPE_CHECKING:
     from charrnn.workspace import Workspace
 
 STATUSES = ("draft", "ready", "queued", "running", "complete", "stopped", "failed")
-
-
-class StartPage(Page):
-    @action("read")
-    async def get(self) -> None:
-        asked.query(self.request)
-        self.redirect(url_path_join(self.base_url, "charrnn/models"))
 
 
 class ModelsPage(Page):
@@ -46,4 +37,4 @@ def _query(wanted: dict[str, Any]) -> str:
     return urlencode(wanted)
 
 
-ROUTES = [("/charrnn/?", StartPage), ("/charrnn/models", ModelsPage)]
+ROUTES = [("/charrnn/models", ModelsPage)]

@@ -43,6 +43,7 @@ class UploadHandler(ModelHandler):
     _incoming: Incoming | None = None
     _writing: Task[None] | None = None
     _counted: User | None = None  # as one whose file comes in
+    _gone = False  # whoever sends, or waits for the answer
     _closing: ClassVar[set[Task[None]]] = set()  # so that nobody collects them before they are done
 
     def initialize(self) -> None:
@@ -126,7 +127,9 @@ class UploadHandler(ModelHandler):
         return await self.run_long(hand_over)
 
     def go_on(self, _: float) -> None:
-        """Give up a text that is read in when the server ends."""
+        """Give up a text that is read in when the server ends, or when nobody waits for the model any more."""
+        if self._gone:
+            raise HTTPError(499, "whoever sent it has hung up")
         if self.app.stopping:
             raise HTTPError(503, "the server is ending; send it again in a moment")
 
@@ -144,6 +147,7 @@ class UploadHandler(ModelHandler):
         return super().finish(*arguments, **options)
 
     def on_connection_close(self) -> None:
+        self._gone = True
         self._discard()
         super().on_connection_close()
 

@@ -1,0 +1,132 @@
+"use strict";
+(() => {
+  const page = JSON.parse(document.getElementById("charrnn-page").textContent);
+  const settings = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+  const start = document.getElementById("start");
+  const cells = document.getElementById("rendered_cells");
+  const headers = { "X-XSRFToken": page.xsrf };
+  let kernel = null;
+  let gone = false;
+
+  /* Voilà's front end begins with the page's `load` event, which may be over before it has come or before there is a
+     kernel: it begins when both are there. Its `beforeunload` would end the kernel with every download. */
+  const waiting = [];
+  let ready = false;
+  const listen = window.addEventListener.bind(window);
+  window.addEventListener = (type, listener, options) => {
+    if (type === "load") ready ? listener() : waiting.push(listener);
+    else if (type !== "beforeunload") listen(type, listener, options);
+  };
+  const frontEnd = document.createElement("script");
+  frontEnd.src = `${settings.fullStaticUrl}/voila.js`;
+  frontEnd.onerror = () => fail("The dashboard could not be loaded from the server.");
+  document.head.append(frontEnd);
+
+  function fail(text) {
+    document.getElementById("starting").hidden = true;
+    tell(text);
+  }
+
+  function tell(text) {
+    const notice = document.getElementById("notice");
+    document.getElementById("notice-text").textContent = text;
+    notice.hidden = !text;
+  }
+
+  async function openDashboard() {
+    for (;;) {
+      let answer;
+      try {
+        answer = await fetch(`${page.dashboard}/kernels`, { method: "POST", headers });
+      } catch {
+        throw new Error("The server does not answer.");
+      }
+      if (answer.ok) return answer.json();
+      const problem = await answer.json().catch(() => ({}));
+      if (problem.reason !== "Busy") throw new Error(problem.message || `The server answered ${answer.status}.`);
+      document.getElementById("starting-text").textContent =
+        "Every dashboard this server has room for is in use. Waiting for a free one …";
+      await pause(5000);
+    }
+  }
+
+  const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+  async function run() {
+    const opened = await openDashboard();
+    kernel = opened.id;
+    if (gone) { leave(); return; }
+    document.body.dataset.kernelId = kernel; // where the front end looks for what its configuration does not have
+    for (const output of opened.outputs) {
+      const cell = document.createElement("div");
+      const script = document.createElement("script");
+      script.type = "application/vnd.voila.cell-output+json";
+      script.textContent = JSON.stringify(output);
+      cell.append(script);
+      cells.append(cell);
+    }
+    show();
+    ready = true;
+    for (const listener of waiting) listener();
+    const application = await started();
+    window.addEventListener = listen;
+    watch(application.widgetManager.kernel);
+  }
+
+  async function started() {
+    while (!window.jupyterapp) await pause(50);
+    return window.jupyterapp;
+  }
+
+  /* the list stays until there is something to work with in its place */
+  function show() {
+    const control = "button, a[href], input, select, textarea, [tabindex]";
+    const look = () => {
+      if (!cells.querySelector(control)) return;
+      observer.disconnect();
+      cells.hidden = false;
+      start.remove();
+      window.dispatchEvent(new Event("resize"));
+    };
+    const observer = new MutationObserver(look);
+    observer.observe(cells, { childList: true, subtree: true });
+  }
+
+  function watch(connection) {
+    let looking = false;
+    const look = async () => {
+      if (looking || gone) return;
+      looking = true;
+      await pause(1000);
+      while (!gone && connection.connectionStatus !== "connected") {
+        try {
+          const answer = await fetch(`${page.dashboard}/api/kernels/${kernel}`, { cache: "no-store" });
+          if (answer.status === 404 || answer.status === 403) {
+            tell("This dashboard has ended. What was trained or written is kept: reload the page to go on.");
+            return;
+          }
+          tell("The connection is lost. Trying again …");
+          if (connection.connectionStatus === "disconnected") connection.reconnect().catch(() => {});
+        } catch {
+          tell("The server does not answer. Trying again …");
+        }
+        await pause(2000);
+      }
+      tell("");
+      looking = false;
+    };
+    connection.connectionStatusChanged.connect(look);
+    connection.statusChanged.connect(() => { if (connection.status === "dead") look(); });
+  }
+
+  function leave() {
+    gone = true;
+    if (kernel === null) return;
+    navigator.sendBeacon(`${page.dashboard}/kernels/${kernel}/leave?_xsrf=${encodeURIComponent(page.xsrf)}`);
+  }
+
+  listen("pagehide", leave);
+  listen("pageshow", (event) => { if (event.persisted) location.reload(); });
+  document.getElementById("notice-reload").addEventListener("click", () => location.reload());
+  run().catch((error) => fail(error.message));
+})();

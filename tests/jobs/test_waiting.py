@@ -1,0 +1,80 @@
+"""When what waits should start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn import Workspace
+from charrnn.jobs.records import ModelRecord
+from charrnn.jobs.status import Status
+from charrnn.jobs.waiting import Waiting, waiting
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> ModelRecord:
+    workspace = Workspace(data_folder=tmp_path)
+    record = workspace.create("a model")
+    workspace.close()
+    return record
+
+
+def queued(record: ModelRecord, turn: int, seconds: float = 0.0, **options: Any) -> ModelRecord:
+    at = MOMENT + timedelta(seconds=turn)
+    return replace(
+        record, id=f"q{turn}", status=Status.QUEUED, queued_at=at, options=options, seconds=seconds
+    )  # fmt: skip
+
+
+def running(record: ModelRecord, left: float | None, **options: Any) -> ModelRecord:
+    return replace(record, id="r", status=Status.RUNNING, queued_at=MOMENT, seconds_left=left, options=options)
+
+
+def test_one_after_another_they_start_when_those_before_should_be_done(record: ModelRecord) -> None:
+    active = [running(record, 40.0), queued(record, 2), queued(record, 1, minutes=10), queued(record, 3, minutes=1)]
+    assert waiting(active, 1) == {
+        "q1": Waiting(1, 40.0), "q2": Waiting(2, 640.0), "q3": Waiting(3, 820.0),  # 3 minutes, where none are given
+    }  # fmt: skip
+
+
+def test_what_is_free_is_taken_at_once_and_the_next_waits_for_whatever_ends_first(record: ModelRecord) -> None:
+    active = [running(record, 200.0), *(queued(record, turn, minutes=1) for turn in (1, 2, 3))]
+    assert [each.seconds for each in waiting(active, 2).values()] == [0.0, 60.0, 120.0]
+
+
+def test_what_was_trained_before_does_not_count_again(record: ModelRecord) -> None:
+    active = [queued(record, 1, seconds=150.0, minutes=3), queued(record, 2)]
+    assert waiting(active, 1)["q2"] == Waiting(2, 30.0)
+
+
+@pytest.mark.parametrize("options", [{"until_stopped": True}, {"max_steps": 100}, {"max_epochs": 2}])
+def test_nothing_is_promised_behind_a_training_whose_end_nobody_knows(record: ModelRecord, options: Any) -> None:
+    assert waiting([queued(record, 1, **options), queued(record, 2)], 1) == {
+        "q1": Waiting(1, 0.0),
+        "q2": Waiting(2, None),
+    }
+    assert waiting([running(record, None, **options), queued(record, 1)], 1) == {"q1": Waiting(1, None)}
+
+
+def test_more_may_run_than_places_are_known_of(record: ModelRecord) -> None:
+    active = [running(record, 50.0), replace(running(record, 20.0), id="s"), queued(record, 1)]
+    assert waiting(active, 1) == {"q1": Waiting(1, 20.0)}
+
+
+def test_a_workspace_says_it_of_all_that_wait_whoever_owns_it(tmp_path: Path) -> None:
+    here = Workspace(data_folder=tmp_path, max_running=1, privacy="own")
+    anna, ben = here.as_user("anna"), here.as_user("ben")
+    first = anna.create("first", b"the quick brown fox " * 100, start=True, minutes=2)
+    second = ben.create("second", b"the quick brown fox " * 100, start=True)
+    assert ben.waiting() == {first.id: Waiting(1, 0.0), second.id: Waiting(2, 120.0)}
+    here._store.supervisor_alive("one", "here", 1, 2)
+    assert ben.waiting()[second.id] == Waiting(2, 0.0)
+    ben.stop(second.id)
+    assert list(anna.waiting()) == [first.id]
+    here.close()
