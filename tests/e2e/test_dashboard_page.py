@@ -118,9 +118,9 @@ def test_leaving_the_page_ends_its_kernel_and_a_download_does_not(page: Page, se
     with page.expect_download() as download:
         page.evaluate("url => { location.href = url }", f"{PREFIX}charrnn/api/v1/models/{id}/file")
     assert download.value.suggested_filename == "sonnets.safetensors"
-    compare = page.get_by_role("navigation", name="Places").get_by_role("button", name="Compare")
-    compare.click()
-    expect(compare).to_have_attribute("aria-current", "page")
+    other = page.get_by_role("navigation", name="Places").get_by_role("button", name="New model")
+    other.click()
+    expect(other).to_have_attribute("aria-current", "page")
     assert kernels(server) == before
     page.reload()
     wait_for_control(page)
