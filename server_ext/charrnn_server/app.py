@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -153,6 +154,7 @@ class CharRNNServer(ExtensionApp):
         self._workspace: Workspace | None = None
         self._stopping = threading.Event()
         self._supervisor: threading.Thread | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._hub: Hub | None = None
         self._writing: Writing | None = None
         self._dashboards: Dashboards | None = None
@@ -183,6 +185,19 @@ class CharRNNServer(ExtensionApp):
         """In a server of our own trainings go on at once; in somebody else's nothing happens until it is asked for."""
         if self.is_own_server:
             self.ensure_supervised()
+            self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        """Open what the first request will need, while the server answers others."""
+
+        def open_workspace() -> None:
+            from charrnn_server import contract
+
+            contract.schema("training")
+            self.workspace.list(limit=1)
+
+        with suppress(CharRNNError):  # whoever asks is told
+            await self.run(open_workspace)
             if self.spare_dashboards:
                 asyncio.get_running_loop().call_later(AFTER_START, self.dashboards.begin)
 
@@ -199,6 +214,8 @@ class CharRNNServer(ExtensionApp):
             await self._dashboards.close()
         if self._supervisor is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
+        if self._warming is not None:
+            self._warming.cancel()
         for pool in (self._pool, self._long):
             pool.shutdown(wait=False, cancel_futures=True)
         if self._workspace is not None:
