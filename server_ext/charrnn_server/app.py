@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -184,6 +185,7 @@ class CharRNNServer(ExtensionApp):
     async def _start_jupyter_server_extension(self, _: object) -> None:
         """In a server of our own trainings go on at once; in somebody else's nothing happens until it is asked for."""
         if self.is_own_server:
+            end_at_interrupt()
             self.ensure_supervised()
             self._warming = asyncio.create_task(self._warm())
 
@@ -346,6 +348,15 @@ def without_controls(record: logging.LogRecord) -> bool:
     if shown != message:
         record.msg, record.args = shown, ()
     return True
+
+
+def end_at_interrupt() -> None:
+    """Let an interrupt end the server as SIGTERM does, where Jupyter has no terminal in which to ask whether it should.
+
+    Else it would only leave the event loop, and trainings would go on in a process that answers nobody.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
 
 
 def public_variable() -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from charrnn.jobs.status import Status
 from tests.jobs.trainings import wait_for, workers_of
@@ -53,15 +57,31 @@ def assert_ended_in_order(server: Server, id: str) -> None:
         assert not workspace.supervised()
 
 
-def test_ctrl_c_twice_ends_a_server_that_trains(tmp_path: Path) -> None:
-    with running(tmp_path, stdin=subprocess.PIPE) as server:
+@pytest.fixture
+def terminal() -> Iterator[int]:
+    """What a server has as its standard input that runs in a terminal."""
+    ours, theirs = pty.openpty()
+    yield theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_ctrl_c_twice_ends_a_server_that_trains(tmp_path: Path, terminal: int) -> None:
+    with running(tmp_path, stdin=terminal) as server:
         id = training(server)
         press_ctrl_c_twice(server)
         assert_ended_in_order(server, id)
 
 
-def test_ctrl_c_once_ends_a_server_that_was_told_not_to_ask(tmp_path: Path) -> None:
-    with running(tmp_path, "-y", stdin=subprocess.PIPE) as server:
+def test_ctrl_c_once_ends_a_server_that_was_told_not_to_ask(tmp_path: Path, terminal: int) -> None:
+    with running(tmp_path, "-y", stdin=terminal) as server:
+        id = training(server)
+        server.process.send_signal(signal.SIGINT)
+        assert_ended_in_order(server, id)
+
+
+def test_an_interrupt_ends_a_server_that_has_nobody_to_ask(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
         id = training(server)
         server.process.send_signal(signal.SIGINT)
         assert_ended_in_order(server, id)

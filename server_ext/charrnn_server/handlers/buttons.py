@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from charrnn.workspace import Workspace
 
 MORE_MINUTES = 3.0  # that a model goes on learning, unless it may only do so for less
+STATUSES = ("draft", "ready", "queued", "running", "complete", "stopped", "failed")
 FILTERS = ("status", "prefix", "after")  # of the list that one comes from
 
 
@@ -60,13 +61,15 @@ def more_minutes(policy: Policy) -> float:
     return MORE_MINUTES if policy.max_minutes is None else min(MORE_MINUTES, policy.max_minutes)
 
 
+_status = asked.one_of(*STATUSES)
+
+
 class ButtonPage(Page, ModelHandler):
     """Takes what a button sends: nothing but the address."""
 
     def wanted(self) -> dict[str, Any]:
         """The filters of the list that one comes from."""
-        given = asked.query(self.request, **{name: LISTING[name] for name in FILTERS})
-        return {name: value for name, value in given.items() if value}
+        return asked.query(self.request, **{name: LISTING[name] for name in FILTERS} | {"status": _status})
 
     def list_address(self) -> str:
         """Where the list is that one comes from."""

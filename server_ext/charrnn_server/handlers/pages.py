@@ -7,15 +7,13 @@ from urllib.parse import urlencode
 
 from charrnn_server import asked
 from charrnn_server.handlers.base import action
-from charrnn_server.handlers.buttons import FILTERS, buttons, more_minutes
+from charrnn_server.handlers.buttons import FILTERS, STATUSES, buttons, more_minutes
 from charrnn_server.handlers.models import LISTING
 from charrnn_server.handlers.page import Page
 
 if TYPE_CHECKING:
     from charrnn.jobs.records import Page as PageOfModels
     from charrnn.workspace import Workspace
-
-STATUSES = ("draft", "ready", "queued", "running", "complete", "stopped", "failed")
 
 
 class ModelsPage(Page):
