@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from charrnn.network.sampling import SamplingOptions
     from charrnn.storage import Storage
     from charrnn.text.copies import Copy
+    from charrnn.text.guesses import Guesses
     from charrnn.text.report import TextReport
 
 __all__ = [
@@ -807,6 +808,17 @@ class Workspace:
         self._count_generation(len(text))
         with self._local(record.corpus.ids_key) as ids:
             yield from search_copies(text, Corpus.open(ids))
+
+    def guesses(self, id: str) -> Guesses:
+        """What the model's text costs those who only count characters. Raises NoText and StorageUnavailable."""
+        from charrnn.text.corpus import Corpus
+        from charrnn.text.guesses import guesses
+
+        record = self.get(id)
+        if record.corpus is None:
+            raise NoText(f"{record.name!r} has no text")
+        with self._local(record.corpus.ids_key) as ids:
+            return guesses(Corpus.open(ids))
 
     def evaluate(self, id: str, source: Source) -> Evaluation:
         """How well the model predicts a text. Raises InvalidCorpus, InvalidModel and QuotaExceeded."""

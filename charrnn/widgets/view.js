@@ -22,12 +22,13 @@ function filled(element, given, children) {
   return element;
 }
 
+const part = Math.random().toString(36).slice(2, 8); // every view has this file for itself, all are on one page
 let numbered = 0;
 
 /** A name no other element of the page has. */
 function unique(name) {
   numbered += 1;
-  return `charrnn-${name}-${numbered}`;
+  return `charrnn-${part}-${name}-${numbered}`;
 }
 
 /** A labelled control: field("Name", h("input"), "What it will be called"). Its `complain(text)` says what is wrong. */
