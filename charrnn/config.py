@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     )
     upload_limit: int = Field(1_000_000_000, ge=1, title="1,000,000,000", description="bytes of one text")
     model_cache: int = Field(8, ge=1, description="models kept in memory, to write with")
+    max_dashboards: int | None = Field(
+        None, ge=1, title="as many as fit into the memory", description="dashboards that are open at a time"
+    )
     visitors_per_address: int = Field(
         4, ge=1, description="public launch: an address may use as much as so many visitors"
     )

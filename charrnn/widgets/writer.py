@@ -17,7 +17,6 @@ from charrnn.errors import InvalidOptions
 from charrnn.jobs.records import ModelRecord
 from charrnn.widgets.subject import NOTHING, Held, Kept, Subject
 from charrnn.widgets.view import View, asked
-from charrnn.widgets.visitor import workspace_of_visitor
 from charrnn.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -45,21 +44,28 @@ class Writer(View):
     )  # fmt: skip
 
     def __init__(self, model: str | ModelRecord | Model | None = None, workspace: Workspace | None = None) -> None:
-        workspace = workspace_of_visitor() if workspace is None else workspace
         self._choosing = threading.Lock()
         self._subject: Subject | None = None
-        if isinstance(model, str):
-            self._subject = Kept(workspace, workspace.find(model).id)
-        elif isinstance(model, ModelRecord):
-            self._subject = Kept(workspace, model.id)
-        elif model is not None:
-            self._subject = Held(model)
         super().__init__(workspace)
+        if model is not None:
+            try:
+                self._follow(self._subject_of(model))
+            except BaseException:
+                self.close()
+                raise
+
+    def _subject_of(self, model: str | ModelRecord | Model) -> Subject:
+        if isinstance(model, str):
+            return Kept(self.workspace, self.workspace.find(model).id)
+        return Kept(self.workspace, model.id) if isinstance(model, ModelRecord) else Held(model)
 
     def choose(self, id: str) -> None:
         """Write with this model of the workspace from now on."""
+        self._follow(Kept(self.workspace, id))
+
+    def _follow(self, subject: Subject) -> None:
         with self._choosing:
-            self._subject = Kept(self.workspace, id)
+            self._subject = subject
         self.look()
 
     def refresh(self) -> None:

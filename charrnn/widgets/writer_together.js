@@ -1,7 +1,7 @@
 // Write together: the likeliest next characters as bars, of which one is taken; or the model goes on for a while.
 
 function togetherPanel(page, shared) {
-  const text = h("textarea", { rows: 9, dir: "auto", spellcheck: "false", autocapitalize: "off" });
+  const text = h("textarea", { rows: 5, dir: "auto", spellcheck: "false", autocapitalize: "off" });
   const box = field("Your text", text, "Write in it, or take what the model offers.");
   const note = h("p", { class: "hint strange-note", role: "status", hidden: true });
   const temperature = temperatureField(() => later(100));
@@ -66,7 +66,7 @@ function togetherPanel(page, shared) {
       row.character = choice?.character ?? null;
       if (!choice) return;
       const name = visible(choice.character);
-      const share = choice.probability < 0.001 ? "under 0.1 %" : `${number(100 * choice.probability, 1)} %`;
+      const share = choice.probability < 0.001 ? "< 0.1 %" : `${number(100 * choice.probability, 1)} %`;
       row.name.textContent = name;
       row.name.classList.toggle("named", name.length > 2);
       row.share.textContent = share;

@@ -78,6 +78,7 @@ class CharRNNServer(ExtensionApp):
     max_characters = _setting("CHARRNN_MAX_CHARACTERS")
     upload_limit = _setting("CHARRNN_UPLOAD_LIMIT")
     model_cache = _setting("CHARRNN_MODEL_CACHE")
+    max_dashboards = _setting("CHARRNN_MAX_DASHBOARDS")
     visitors_per_address = _setting("CHARRNN_VISITORS_PER_ADDRESS")
     visitors_together = _setting("CHARRNN_VISITORS_TOGETHER")
     trusted_proxies = _setting("CHARRNN_TRUSTED_PROXIES")
@@ -115,7 +116,6 @@ class CharRNNServer(ExtensionApp):
     spare_dashboards = Int(1, min=0, help="kernels that wait for whoever opens the dashboard next").tag(config=True)
     abandoned = Float(60.0, min=0.1, help="seconds without a browser after which a dashboard ends").tag(config=True)
     unopened = Float(30.0, min=0.1, help="the same for one that never had a browser").tag(config=True)
-    max_dashboards = Int(0, min=0, help="dashboards at a time; 0: as many as fit into the memory").tag(config=True)
 
     flags = {  # noqa: RUF012
         **ExtensionApp.flags,
@@ -255,9 +255,9 @@ class CharRNNServer(ExtensionApp):
             self._dashboards = kernels.Dashboards(
                 environment=lambda: self.configured().environment(),
                 notebook=lambda: Path(self.dashboard) if self.dashboard else notebook.find(),
-                limit=lambda: self.max_dashboards or kernels.room_for_dashboards(),
-                spare=self.spare_dashboards, abandoned=self.abandoned, unopened=self.unopened,
-                connections=self.serverapp.runtime_dir, log=self.log,
+                limit=lambda: self.configured().max_dashboards or kernels.room_for_dashboards(),
+                each=self.dashboards_each, spare=self.spare_dashboards,
+                abandoned=self.abandoned, unopened=self.unopened, connections=self.serverapp.runtime_dir, log=self.log,
             )  # fmt: skip
         return self._dashboards
 
@@ -294,6 +294,11 @@ class CharRNNServer(ExtensionApp):
         assert self.serverapp is not None
         knows_people = type(self.serverapp.identity_provider) not in _STOCK
         return (user.username if knows_people else None), None
+
+    @property
+    def dashboards_each(self) -> int | None:
+        """How many dashboards one person may have open; None: any number."""
+        return None
 
     def upload_begins(self, user: User) -> None:
         """A file of somebody begins to come in. Raises QuotaExceeded where that are too many at a time."""

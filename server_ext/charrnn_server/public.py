@@ -5,8 +5,8 @@ models: what visitors may see and use is said by the policy, in the settings bel
 
 What there is, is decided before the server exists. Jupyter's own handlers are not loaded, and whatever would be there
 all the same (its version, `/metrics`, static files) is hidden by a route of ours that comes before them and finds
-nothing. What the dashboard of visitors will need of the kernels' API belongs before that route, in `ROUTES`: handlers
-of our own, which look whether the kernel is the visitor's.
+nothing. What the dashboard of visitors needs of a kernels' API is ours, below `/charrnn/dashboard`: it looks whether
+the kernel is the visitor's, and lets no code through.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ SECRET_FILE = "cookie-secret"  # in the data folder
 SECRET_LENGTH = 16  # bytes, at least
 BODY_LIMIT = 1_000_000  # bytes, where a handler does not allow more
 UPLOADS_OF_ADDRESS, UPLOADS_TOGETHER = 4, 32  # files that come in at a time: each has its room on the disk meanwhile
+DASHBOARDS_OF_VISITOR = 4  # open at a time, in as many windows
 IDLE_SECONDS = 75.0  # that a connection may wait for its next request
 
 #: what holds for visitors where nothing else is configured
@@ -265,6 +266,11 @@ class PublicCharRNNServer(CharRNNServer):
         """Make what is needed. Nothing is opened."""
         super().initialize_settings()
         self._uploads: Counter[str] = Counter()
+
+    @property
+    def dashboards_each(self) -> int:
+        """So that one visitor does not leave none for the others."""
+        return DASHBOARDS_OF_VISITOR
 
     def upload_begins(self, user: User) -> None:
         """A file of a visitor begins to come in. Raises QuotaExceeded for too many at a time."""

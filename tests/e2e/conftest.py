@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.e2e.browser import Visit, chromium, new_context
 from tests.server.running import Server, running
+from tests.workspace.played import saved_model
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +18,12 @@ def browser() -> Iterator[Browser]:
     """Chromium, one for all tests."""
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model, to be imported."""
+    return saved_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,144 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 
-from tests.e2e.browser import axe, open_dashboard, shoot
-from tests.server.running import Server
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.e2e.browser import (
+    PATIENCE,
+    PHONE,
+    Visit,
+    address,
+    axe,
+    new_context,
+    open_dashboard,
+    shoot,
+    wait_for_control,
+)
+from tests.jobs.trainings import wait_for
+from tests.server.dashboards import kernels
+from tests.server.places import BY_HAND, PREFIX, workspace_of
+from tests.server.running import Server, running
+from tests.workspace.played import trained
+
+expect.set_options(timeout=PATIENCE)
+OPENING = "**/charrnn/dashboard/kernels"
 
 
-def test_the_dashboard_takes_the_place_of_the_list(page: Page, server: Server) -> None:
-    open_dashboard(page, server)
-    assert page.locator("#start").count() == 0
-    assert page.locator("main").count() == 1
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[Server]:
+    """A server below a prefix with a model in it; a kernel is started when somebody opens the page."""
+    folder = tmp_path_factory.mktemp("server")
+    with running(folder, BY_HAND, base_url=PREFIX) as server:
+        with workspace_of(server) as workspace:
+            trained(workspace, model_file, "sonnets")
+        yield server
+
+
+def test_the_list_is_there_at_once_and_the_dashboard_takes_its_place(page: Page, server: Server) -> None:
+    held: list[Route] = []
+    page.route(OPENING, held.append)
+    page.goto(address(server), wait_until="commit")
+    expect(page.locator("#start li")).to_contain_text("sonnets")
+    expect(page.get_by_role("status")).to_have_text("Starting the dashboard …")
     axe(page)
-    shoot(page, "dashboard")
+    shoot(page, "start")
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    shoot(page, "start-phone")
+    wait_for(lambda: page.evaluate("1") and held)
+    held[0].continue_()
+    wait_for_control(page)
+    expect(page.locator("main")).to_have_count(1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    shoot(page, "dashboard-phone")
+
+
+def test_whoever_finds_all_in_use_waits_and_comes_in_by_itself(page: Page, server: Server, visit: Visit) -> None:
+    visit.expect("503")
+    refusals = []
+
+    def refuse_once(route: Route) -> None:
+        if refusals:
+            route.continue_()
+            return
+        refusals.append(route)
+        problem = {"reason": "Busy", "message": "as many dashboards are open as this server has room for"}
+        route.fulfill(status=503, body=json.dumps(problem), content_type="application/json")
+
+    page.route(OPENING, refuse_once)
+    page.goto(address(server), wait_until="commit")
+    expect(page.get_by_role("status")).to_contain_text("Waiting for a free one")
+    wait_for_control(page)
+
+
+def test_what_keeps_the_dashboard_from_starting_is_said(page: Page, server: Server, visit: Visit) -> None:
+    visit.expect("503")
+    problem = {"reason": "CannotStart", "message": "the dashboard cannot start: <b>no disk</b>"}
+    page.route(OPENING, lambda route: route.fulfill(status=503, body=json.dumps(problem)))
+    page.goto(address(server), wait_until="commit")
+    expect(page.get_by_role("alert")).to_contain_text("cannot start: <b>no disk</b>")
+    expect(page.get_by_text("Starting the dashboard")).to_be_hidden()
+    expect(page.get_by_text("sonnets")).to_be_visible()
+    shoot(page, "start-failed")
+    axe(page)
+    page.unroute(OPENING)
+    page.get_by_role("button", name="Reload the page").click()
+    wait_for_control(page)
+
+
+def test_a_kernel_that_dies_is_told_and_a_reload_brings_another(page: Page, server: Server, visit: Visit) -> None:
+    visit.expect("WebSocket|404")
+    wait_for(lambda: kernels(server) == set())
+    open_dashboard(page, server)
+    (pid,) = kernels(server)
+    os.kill(pid, signal.SIGKILL)
+    expect(page.get_by_role("alert").filter(has_text="This dashboard has ended")).to_be_visible()
+    shoot(page, "ended")
+    axe(page, "#notice")
+    page.get_by_role("button", name="Reload the page").click()
+    expect(page.get_by_text("This dashboard has ended")).to_have_count(0)
+    wait_for_control(page)
+    assert pid not in kernels(server)
+
+
+def test_leaving_the_page_ends_its_kernel_and_a_download_does_not(page: Page, server: Server) -> None:
+    wait_for(lambda: kernels(server) == set())
+    open_dashboard(page, server)
+    before = kernels(server)
+    assert len(before) == 1
+    id = server.get("/models").json()["models"][0]["id"]
+    with page.expect_download() as download:
+        page.evaluate("url => { location.href = url }", f"{PREFIX}charrnn/api/v1/models/{id}/file")
+    assert download.value.suggested_filename == "sonnets.safetensors"
+    page.get_by_role("button", name="New model").click()
+    expect(page.get_by_role("button", name="New model")).to_have_attribute("aria-current", "page")
+    assert kernels(server) == before
+    page.reload()
+    wait_for_control(page)
+    wait_for(lambda: len(kernels(server)) == 1 and not kernels(server) & before)
+    page.goto("about:blank")
+    wait_for(lambda: kernels(server) == set())
+
+
+def test_a_server_that_is_away_is_told_and_comes_back(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path, BY_HAND) as server:
+        visit = Visit(server)
+        page = new_context(browser, visit).new_page()
+        open_dashboard(page, server)
+        port = server.port
+        server.stop(signal.SIGKILL)
+        expect(page.get_by_role("alert").filter(has_text="The server does not answer")).to_be_visible()
+    with running(tmp_path, BY_HAND, port=port) as server:
+        expect(page.get_by_role("alert").filter(has_text="This dashboard has ended")).to_be_visible()
+        page.get_by_role("button", name="Reload the page").click()
+        wait_for_control(page)
+        assert visit.foreign() == []
+        assert not any("uncaught" in problem for problem in visit.problems)
+        page.context.close()

@@ -211,6 +211,35 @@ def test_many_prompts_are_read_little_by_little_and_to_the_end(model, monkeypatc
     assert [stream.take() for stream in streams] == [written_alone(model, prompt, options)[0] for prompt in prompts]
 
 
+@pytest.mark.parametrize("every", [0, 0.001, 60])
+def test_texts_that_are_handed_out_together_are_those_written_alone(model, every):
+    options = [SamplingOptions(length=length, seed=3) for length in (1, 300, 700)]
+    expected = [written_alone(model, "the", each, index)[0] for index, each in enumerate(options)]
+    together = Generator(model)
+    streams = [together.join("the", each, index) for index, each in enumerate(options)]
+    texts = ["", "", ""]
+    for pieces in generator.pieces_together(together, streams, every):
+        texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+    assert texts == expected
+    assert [stream.reason for stream in streams] == ["length"] * 3
+
+
+def test_texts_that_nobody_wants_any_more_are_left(model):
+    together = Generator(model)
+    streams = [together.join("a", SamplingOptions(length=10_000)) for _ in range(2)]
+    handed_out = generator.pieces_together(together, streams, 0)
+    next(handed_out)
+    handed_out.close()
+    assert together.streams == []
+    assert all(stream.remaining > 0 for stream in streams)
+
+
+def test_whoever_wants_no_more_is_heard_while_a_long_prompt_is_read(model):
+    together = Generator(model)
+    handed_out = generator.pieces_together(together, [together.join("the " * 5000, SamplingOptions(length=1))], 0)
+    assert [next(handed_out) for _ in range(5)] == [[""]] * 5
+
+
 def test_a_finished_stream_leaves_by_itself_and_says_why(model):
     together = Generator(model)
     stream = together.join("a", SamplingOptions(length=3))

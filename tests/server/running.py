@@ -81,15 +81,16 @@ class Server:
 def running(
     folder: Path, *arguments: str, module: Sequence[str] = ("charrnn_server",), base_url: str = "/",
     token: str | None = TOKEN, probe: tuple[str, int] = ("/charrnn/api/v1/live", 204), spare_dashboards: int = 0,
-    **environment: str,
+    port: int | None = None, **environment: str,
 ) -> Iterator[Server]:  # fmt: skip
     """`jupyter charrnn` with these arguments, or another module's server, ended at the end.
 
     `folder` gets the data folder, what the server prints, and all that Jupyter wants to write. `environment` is more of
     it, such as CHARRNN_DATABASE_URL. With `token` None the server asks for none of ours (the public launch). It is
     there when the address of `probe` answers with that status. No kernel waits for a dashboard, unless a test says so.
+    `port` is for a server that takes another's place.
     """
-    port = free_port()
+    port = port or free_port()
     places = {f"JUPYTER_{name}_DIR": str(folder / "jupyter" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     (folder / "root").mkdir(parents=True, exist_ok=True)
     options = [

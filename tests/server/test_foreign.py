@@ -179,6 +179,5 @@ def test_who_extends_the_server_finds_every_setting_as_a_trait() -> None:
         "spare_dashboards",
         "abandoned",
         "unopened",
-        "max_dashboards",
     }
     assert set(traits) - set(Settings.model_fields) <= {*others, "public"}

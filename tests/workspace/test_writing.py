@@ -15,7 +15,7 @@ import pytest
 
 import charrnn
 from charrnn.config import Settings
-from charrnn.errors import InvalidCorpus, InvalidModel, InvalidOptions
+from charrnn.errors import InvalidCorpus, InvalidModel, InvalidOptions, NoText
 from charrnn.jobs.records import Delivery
 from charrnn.jobs.status import Status
 from charrnn.workspace import Workspace
@@ -69,6 +69,21 @@ def test_a_model_writes_as_was_set_for_it_where_nothing_else_is_asked_for(
     with pytest.raises(InvalidOptions, match="temperature"):
         workspace.set_sampling(id, temperature="hot")
     assert workspace.get(id).sampling == model.sampling
+
+
+@everywhere
+def test_what_a_text_has_copied_from_the_training_text_is_found(workspace: Workspace, model_file: Path) -> None:
+    id = workspace.create("poems", b"once\n" + TEXT + OTHER).id
+    told: list[float] = []
+    found = workspace.copied(id, "And then: Zwölf Boxkämpfer jagen Victor!", told.append)
+    assert found is not None
+    assert (found.start, found.length, found.line) == (10, 25, 1 + 80 + 1)
+    assert (b"once\n" + TEXT + OTHER).decode()[found.offset :].startswith("Zwölf Boxkämpfer jagen Vik")
+    assert told[0] == 0
+    assert told[-1] == 1
+    assert workspace.copied(id, "§§§") is None
+    with pytest.raises(NoText, match="came as a file"):
+        workspace.copied(workspace.import_model(model_file).id, "The cat")
 
 
 def test_a_model_that_has_learned_nothing_yet_says_when_it_will_write(workspace: Workspace) -> None:

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import sys
 import tempfile
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from charrnn import child
+from charrnn import child, errors
 from charrnn.errors import CharRNNError
 
 MESSAGES = ("comm_open", "comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
@@ -36,7 +37,15 @@ STARTING_SECONDS = 60.0  # that a kernel may take to start, and a dashboard to b
 ENDING_SECONDS = 3.0  # that it may take to end what it does
 SETTLING_SECONDS = 5.0  # that a dashboard which was just opened has the machine to itself
 TICK = 1.0  # seconds, at most, between two looks at who is there
-WARM = "import charrnn.widgets"
+#: IPython's kernel as it is, without the debugger, which nobody here may use: 10 MB less
+LAUNCH = """
+import sys
+sys.modules["debugpy"] = None
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+QUIET = ("--HistoryManager.enabled=False", "--log-level=ERROR")
+WARM = "import charrnn.widgets, charrnn.jobs.database, charrnn.jobs.store"
 ENTER = "from charrnn.widgets import visitor as _; _.enter(**__import__('json').loads({!r}))"
 #: one thread for linear algebra, since many kernels share the machine; nothing of the user's own IPython
 ENVIRONMENT = {
@@ -57,7 +66,7 @@ SERVERS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")  # in its e
 
 
 class Busy(CharRNNError):
-    """As many dashboards are open as may be."""
+    """As many dashboards are open as may be, on this server or by one person."""
 
 
 class CannotStart(CharRNNError):
@@ -95,7 +104,7 @@ class OneKernel(KernelSpecManager):
     """This very Python, whatever else is installed under its name."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        argv = child.python("ipykernel_launcher", "-f", "{connection_file}", "--HistoryManager.enabled=False")
+        argv = [sys.executable, "-P", "-c", LAUNCH, "-f", "{connection_file}", *QUIET]
         return KernelSpec(argv=argv, display_name="charrnn", language="python")
 
 
@@ -116,15 +125,18 @@ class Kernels(AsyncMappingKernelManager):
 class Dashboards:
     """All dashboards of a server.
 
-    `environment` is called once, in a thread, for what kernels find in theirs; `notebook` for the notebook to run.
+    `environment` is called once, in a thread, for what kernels find in theirs, `limit` for how many there may be at a
+    time; `notebook` for the notebook to run. One person may have `each` (None: any number). `spare` kernels wait for
+    whoever comes next. A dashboard ends so many seconds after its last browser has gone (`abandoned`), or was to come
+    (`unopened`).
     """
 
     def __init__(
         self, *, environment: Callable[[], Mapping[str, str]], notebook: Callable[[], Path], limit: Callable[[], int],
-        spare: int, abandoned: float, unopened: float, connections: str, log: logging.Logger | Any,
+        each: int | None, spare: int, abandoned: float, unopened: float, connections: str, log: logging.Logger | Any,
     ) -> None:  # fmt: skip
         self._environment, self._notebook, self._limit = environment, notebook, limit
-        self._spare, self._abandoned, self._unopened = spare, abandoned, unopened
+        self._each, self._spare, self._abandoned, self._unopened = each, spare, abandoned, unopened
         self.log = log
         self._folder = tempfile.TemporaryDirectory(prefix="charrnn-dashboards-")
         self.kernels: Any = Kernels(  # type: ignore[no-untyped-call]
@@ -162,7 +174,9 @@ class Dashboards:
     async def open(self, user: str | None, origin: str | None) -> Opened:
         """A new dashboard for somebody. Raises Busy and CannotStart."""
         if self._closed or await self.is_full():
-            raise Busy("as many dashboards are open as this server can have at a time")
+            raise Busy("as many dashboards are open as this server has room for")
+        if self._each is not None and sum(each.owner == user for each in self._open.values()) >= self._each:
+            raise Busy(f"you have {self._each} dashboards open already: close one")
         self._opening += 1
         try:
             id, client = await self._taken()
@@ -172,6 +186,11 @@ class Dashboards:
                 await self._shut_down(id, client)
                 raise
             self._open[id] = Dashboard(id, user, client, time.monotonic())
+        except CharRNNError:
+            raise
+        except Exception as error:
+            self.log.exception("a dashboard could not be made")
+            raise CannotStart("the dashboard cannot start: the server's log says why") from error
         finally:
             self._opening -= 1
             self.begin()
@@ -226,7 +245,9 @@ class Dashboards:
                 done = await client.async_execute_cell(cell, number, store_history=False)
             except CellExecutionError as error:
                 self.log.error("the dashboard cannot start: %s", error)
-                raise CannotStart(f"the dashboard cannot start: {error.ename}: {error.evalue}") from None
+                ours = isinstance(getattr(errors, error.ename, None), type)  # which are for people to read
+                why = error.evalue if ours else "the server's log says why"
+                raise CannotStart(f"the dashboard cannot start: {why}") from None
             shown += [output for output in done.outputs if "data" in output]
         return shown
 
@@ -234,7 +255,8 @@ class Dashboards:
 
     def begin(self) -> None:
         """Start kernels ahead from now on."""
-        self._later(self.refill())
+        if self._spare and len(self._spares) < self._spare:
+            self._later(self.refill())
 
     async def refill(self) -> None:
         """Start kernels ahead, while nobody waits for anything."""
@@ -306,15 +328,15 @@ class Dashboards:
         await self._shut_down(dashboard.id, dashboard.client)
 
     async def _shut_down(self, id: str, client: NotebookClient) -> None:
-        channels: Any = client.kc
-        if channels is not None:
-            channels.stop_channels()
+        _let_go(client)
         with contextlib.suppress(Exception):
             await self.kernels.shutdown_kernel(id)
 
     async def close(self) -> None:
         """End all of them."""
         self._closed = True
+        clients = [dashboard.client for dashboard in self._open.values()]
+        clients += [task.result()[1] for task in self._spares if task.done() and not task.exception()]
         spares = list(self._spares)
         self._spares.clear()
         for task in [*spares, *self._tasks]:
@@ -324,6 +346,8 @@ class Dashboards:
             for socket in list(dashboard.sockets):
                 socket.close(1001, "the server ends")
         self._open.clear()
+        for client in clients:
+            _let_go(client)
         ids = list(self.kernels.list_kernel_ids())
         await asyncio.gather(*(self.kernels.shutdown_kernel(id) for id in ids), return_exceptions=True)
         self._folder.cleanup()
@@ -332,6 +356,13 @@ class Dashboards:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _let_go(client: NotebookClient) -> None:
+    """Close our own connection to a kernel."""
+    channels: Any = client.kc
+    if channels is not None:
+        channels.stop_channels()
 
 
 def _notebook(sources: Iterable[str]) -> nbformat.NotebookNode:

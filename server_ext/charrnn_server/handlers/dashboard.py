@@ -78,15 +78,17 @@ class DashboardPage(Compressed):
     @action("read")
     async def get(self) -> None:
         asked.query(self.request)
-        problem, models = None, None
+        problem, models, full = None, None, False
         try:
             models = await self.run(newest)
+            full = await self.app.dashboards.is_full()
         except CharRNNError as error:  # the page can be shown all the same
             problem = str(error)
-        dashboard = url_path_join(self.base_url, DASHBOARD)
-        full = problem is None and await self.app.dashboards.is_full()
         if full:
             self.set_header("Retry-After", str(BUSY_SECONDS))
+        elif not problem:
+            self.app.dashboards.begin()  # whoever opens a page will soon want a kernel
+        dashboard = url_path_join(self.base_url, DASHBOARD)
         told = {
             "base_url": self.base_url, "api": url_path_join(self.base_url, API), "dashboard": dashboard,
             "xsrf": self._xsrf(),
@@ -94,7 +96,7 @@ class DashboardPage(Compressed):
         self.set_header("Cache-Control", "no-store")
         self.render_page(
             "dashboard.html", 503 if full or problem else 200, models=models.models if models else (),
-            total=models.total if models else 0, exact=models.exact if models else True, problem=problem, full=full,
+            total=models.total if models else 0, exact=models is None or models.exact, problem=problem, full=full,
             page=told, configuration=front_end.configuration(dashboard),
             own_style=own("dashboard.css"), own_script=own("dashboard.js"),
         )  # fmt: skip
