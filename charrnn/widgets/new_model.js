@@ -274,6 +274,7 @@ export default {
         return;
       }
       let stopped = false;
+      let again = false;
       sending = { cancel: () => (stopped = true) };
       shownFile = file.name;
       page.trouble(null);
@@ -303,13 +304,13 @@ export default {
       } catch (error) {
         if (error instanceof Stopped) {
           page.say("Cancelled. Nothing of it was kept.");
-          choose.focus();
+          again = true;
         } else await refuse(error instanceof TypeError ? new Error(`${file.name} cannot be read as ${encoding}.`) : error, encoding ? null : file);
       } finally {
         sending = null;
         stage(false);
-        if (!refused.hidden && !refused.contains(document.activeElement)) refused.focus();
-        else if (document.activeElement === document.body && !picker.hidden) choose.focus();
+        if (again) choose.focus();
+        else if (!refused.hidden && !refused.contains(document.activeElement)) refused.focus();
       }
     };
 

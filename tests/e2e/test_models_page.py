@@ -489,9 +489,9 @@ def test_older_models_come_on_request(page: Page, server: Server, workspace: Wor
 def test_html_in_a_name_or_a_text_is_shown_as_it_is_written(new: Page, server: Server, workspace: Workspace) -> None:
     title = new.title()
     new.get_by_label("Name", exact=True).fill(NASTY)
-    choose_file(new, (NASTY + "\n").encode() * 50, "<b>bold.txt")
+    choose_file(new, (NASTY + "\n").encode() * 50, "a <b>bold.txt")
     wait_for_report(new)
-    expect(new.get_by_role("heading", name="<b>bold.txt")).to_be_visible()
+    expect(new.get_by_role("heading", name="a <b>bold.txt")).to_be_visible()
     expect(new.locator(".preview")).to_contain_text(NASTY)
     new.get_by_role("button", name="Not now").click()
     expect(new.locator(".models .name")).to_have_text(NASTY)
