@@ -20,6 +20,7 @@ from benchmarks import (
     jobs,
     quality,
     server,
+    server_dashboards,
     server_startup,
     server_upload,
     startup,
@@ -29,7 +30,7 @@ from benchmarks.table import Peer, markdown
 
 NAMES = (
     *("startup", "ingest", "generation", "training", "quality", "database", "jobs"),
-    *("server", "server_startup", "server_upload"),
+    *("server", "server_startup", "server_upload", "server_dashboards"),
 )
 
 
@@ -58,6 +59,7 @@ def main() -> None:
         "server": lambda: server.rows(runs=options.runs),
         "server_startup": lambda: server_startup.rows(),
         "server_upload": lambda: server_upload.rows(),
+        "server_dashboards": lambda: server_dashboards.rows(),
     }
     rows = [row for name in options.names or NAMES for row in benchmarks[name]()]
     print(f"charrnn, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores of {processor()}\n")

@@ -26,6 +26,7 @@ from charrnn.network.sampling import SamplingOptions, probabilities
 from charrnn.network.threads import one_thread
 from charrnn.text.vocabulary import Vocabulary
 
+SHOWN_CHARACTERS = 200  # of a sample, where a model shows itself
 _SIZE_LIMITS = {"rnn_size": (1, 65_536), "num_layers": (1, 64), "embedding_size": (0, 65_536)}
 
 
@@ -201,6 +202,7 @@ class Model:
             "characters it knows": f"{len(self.vocabulary) - 1:,}",
             "learned from": str(self.record.get("source_name", "")),
             "steps": f"{self.record['step']:,}" if isinstance(self.record.get("step"), int) else "",
+            "training loss": _loss(self.record, "train_loss"),
             "validation loss": _loss(self.record),
             "training": "finished" if self.finished else "not finished",
         }
@@ -209,7 +211,9 @@ class Model:
             for name, value in rows.items()
             if value
         )
-        return f"<table>{cells}</table>"
+        sample = _last_sample(self.record)
+        shown = f"<pre style='white-space:pre-wrap;max-width:45em'>{html.escape(sample)}</pre>" if sample else ""
+        return f"<table>{cells}</table>{shown}"
 
     def _summary(self) -> str:
         sizes = self.sizes
@@ -223,9 +227,17 @@ class Model:
         return ", ".join(parts if self.finished else [*parts, "training not finished"])
 
 
-def _loss(record: Mapping[str, Any]) -> str:
-    loss = record.get("best_validation_loss")
+def _loss(record: Mapping[str, Any], name: str = "best_validation_loss") -> str:
+    loss = record.get(name)
     return f"{loss:.4f}" if isinstance(loss, int | float) else ""
+
+
+def _last_sample(record: Mapping[str, Any]) -> str:
+    """The beginning of what the model wrote last in its training; nothing if that is not known."""
+    samples = record.get("samples")
+    last = samples[-1] if isinstance(samples, list) and samples else None
+    text = last.get("text") if isinstance(last, dict) else None
+    return text[:SHOWN_CHARACTERS] if isinstance(text, str) else ""
 
 
 def load(path: str | os.PathLike[str]) -> Model:

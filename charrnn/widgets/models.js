@@ -68,10 +68,11 @@ function rowOf(page, ask, leave) {
   const remove = button("Delete", () => askDelete(), "small plain");
   const shownName = h("div", { class: "naming" }, name, text);
   const nameCell = h("td", { role: "cell", class: "about" }, shownName);
+  const valueCell = h("td", { role: "cell", class: "figure value" }, h("span", { class: "label", "aria-hidden": "true" }, "Loss "), value);
   const row = h("tr", { role: "row" },
     nameCell,
     h("td", { role: "cell", class: "doing" }, h("div", {}, badge, " ", words), bar),
-    h("td", { role: "cell", class: "figure value" }, h("span", { class: "label", "aria-hidden": "true" }, "Loss "), value),
+    valueCell,
     h("td", { role: "cell", class: "age" }, age),
     h("td", { role: "cell", class: "actions" }, h("div", { class: "row" }, open, write, stop, goOn, rename, remove)),
   );
@@ -198,6 +199,7 @@ function rowOf(page, ask, leave) {
       show(bar, model.status === "running");
       bar.value = model.progress ?? 0;
       set(value, model.loss === null ? "–" : number(model.loss, 2));
+      valueCell.toggleAttribute("data-none", model.loss === null);
       value.title = model.loss === null ? "Not measured" : `As unsure as between ${number(Math.exp(model.loss), 1)} equally likely characters`;
       sayAge();
       const active = model.status === "queued" || model.status === "running";

@@ -112,7 +112,7 @@ function expectation(budget, reads) {
     budget < 10 ? "The usual choice: at first sight it reads like your text." :
     budget < 30 ? "Steadier sentences, and fewer words that do not exist." :
     "The last bit of quality. Worth it for texts of several megabytes.";
-  if (reads === null || reads === undefined) return time;
+  if (reads === null || reads === undefined || reads >= 100) return time;
   if (reads >= 1.5) return `${time} It reads the text about ${number(reads)} times.`;
   if (reads >= 0.75) return `${time} It reads the text about once.`;
   return `${time} There is time to read about ${number(Math.max(1, 100 * reads))} % of the text.`;
@@ -274,6 +274,7 @@ export default {
         return;
       }
       let stopped = false;
+      let again = false;
       sending = { cancel: () => (stopped = true) };
       shownFile = file.name;
       page.trouble(null);
@@ -303,13 +304,13 @@ export default {
       } catch (error) {
         if (error instanceof Stopped) {
           page.say("Cancelled. Nothing of it was kept.");
-          choose.focus();
+          again = true;
         } else await refuse(error instanceof TypeError ? new Error(`${file.name} cannot be read as ${encoding}.`) : error, encoding ? null : file);
       } finally {
         sending = null;
         stage(false);
-        if (!refused.hidden && !refused.contains(document.activeElement)) refused.focus();
-        else if (document.activeElement === document.body && !picker.hidden) choose.focus();
+        if (again) choose.focus();
+        else if (!refused.hidden && !refused.contains(document.activeElement)) refused.focus();
       }
     };
 

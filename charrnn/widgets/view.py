@@ -150,7 +150,7 @@ class View(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End everything that is being answered."""
-        for event in list(self._cancelled.values()):
+        for event in list(getattr(self, "_cancelled", {}).values()):  # there is none where a view could not be made
             event.set()
         self.attended = False
         super().close()

@@ -11,10 +11,12 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -153,6 +155,7 @@ class CharRNNServer(ExtensionApp):
         self._workspace: Workspace | None = None
         self._stopping = threading.Event()
         self._supervisor: threading.Thread | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._hub: Hub | None = None
         self._writing: Writing | None = None
         self._dashboards: Dashboards | None = None
@@ -182,7 +185,21 @@ class CharRNNServer(ExtensionApp):
     async def _start_jupyter_server_extension(self, _: object) -> None:
         """In a server of our own trainings go on at once; in somebody else's nothing happens until it is asked for."""
         if self.is_own_server:
+            end_at_interrupt()
             self.ensure_supervised()
+            self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        """Open what the first request will need, while the server answers others."""
+
+        def open_workspace() -> None:
+            from charrnn_server import contract
+
+            contract.schema("training")
+            self.workspace.list(limit=1)
+
+        with suppress(CharRNNError):  # whoever asks is told
+            await self.run(open_workspace)
             if self.spare_dashboards:
                 asyncio.get_running_loop().call_later(AFTER_START, self.dashboards.begin)
 
@@ -199,6 +216,8 @@ class CharRNNServer(ExtensionApp):
             await self._dashboards.close()
         if self._supervisor is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._supervisor.join)
+        if self._warming is not None:
+            self._warming.cancel()
         for pool in (self._pool, self._long):
             pool.shutdown(wait=False, cancel_futures=True)
         if self._workspace is not None:
@@ -334,6 +353,15 @@ def without_controls(record: logging.LogRecord) -> bool:
     if shown != message:
         record.msg, record.args = shown, ()
     return True
+
+
+def end_at_interrupt() -> None:
+    """Let an interrupt end the server as SIGTERM does, where Jupyter has no terminal in which to ask whether it should.
+
+    Else it would only leave the event loop, and trainings would go on in a process that answers nobody.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
 
 
 def public_variable() -> bool:

@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterat
 
 def test_the_list_is_there_at_once_and_the_dashboard_takes_its_place(page: Page, server: Server) -> None:
     held: list[Route] = []
-    page.route(OPENING, held.append)
+    page.route(OPENING, lambda route: held.append(route))
     page.goto(address(server), wait_until="commit")
     expect(page.locator("#start li")).to_contain_text("sonnets")
     expect(page.get_by_role("status")).to_have_text("Starting the dashboard …")
@@ -118,8 +118,9 @@ def test_leaving_the_page_ends_its_kernel_and_a_download_does_not(page: Page, se
     with page.expect_download() as download:
         page.evaluate("url => { location.href = url }", f"{PREFIX}charrnn/api/v1/models/{id}/file")
     assert download.value.suggested_filename == "sonnets.safetensors"
-    page.get_by_role("button", name="New model").click()
-    expect(page.get_by_role("button", name="New model")).to_have_attribute("aria-current", "page")
+    other = page.get_by_role("navigation", name="Places").get_by_role("button", name="New model")
+    other.click()
+    expect(other).to_have_attribute("aria-current", "page")
     assert kernels(server) == before
     page.reload()
     wait_for_control(page)

@@ -225,6 +225,16 @@ def test_a_model_shows_itself_in_a_line_and_in_a_table(make_model):
     assert repr(model).endswith("validation loss 1.2500>")
     assert "&lt;script&gt;" in model._repr_html_()
     assert "<script>" not in model._repr_html_()
+    model = Model(model.vocabulary, model.weights, model.options, {
+        "train_loss": 1.5, "samples": [{"step": 0, "text": "zq"}, {"step": 9, "text": "<b>the & cat" + "!" * 900}],
+    })  # fmt: skip
+    shown = model._repr_html_()
+    assert "1.5000" in shown
+    assert "&lt;b&gt;the &amp; cat!" in shown
+    assert "zq" not in shown
+    assert len(shown) < 2_000
+    for odd in ([], "text", [5], [{}], [{"text": 5}]):
+        assert "<pre" not in Model(model.vocabulary, model.weights, model.options, {"samples": odd})._repr_html_()
     Model(model.vocabulary, model.weights, model.options, {"step": "x", "best_validation_loss": "y"})._repr_html_()
 
 

@@ -81,7 +81,7 @@ class Server:
 def running(
     folder: Path, *arguments: str, module: Sequence[str] = ("charrnn_server",), base_url: str = "/",
     token: str | None = TOKEN, probe: tuple[str, int] = ("/charrnn/api/v1/live", 204), spare_dashboards: int = 0,
-    port: int | None = None, **environment: str,
+    port: int | None = None, stdin: int = subprocess.DEVNULL, **environment: str,
 ) -> Iterator[Server]:  # fmt: skip
     """`jupyter charrnn` with these arguments, or another module's server, ended at the end.
 
@@ -101,7 +101,7 @@ def running(
     ]  # fmt: skip
     with (folder / "messages").open("ab") as messages:
         process = subprocess.Popen(
-            [sys.executable, "-m", *module, *options, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", *module, *options, *arguments], cwd=folder, stdin=stdin,
             stdout=messages, stderr=messages,
             env=variables(**places, CHARRNN_DATA_FOLDER=str(folder / "data"), PYTHONPATH=PACKAGES, **environment),
         )  # fmt: skip

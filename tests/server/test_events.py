@@ -16,17 +16,27 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from sqlalchemy import update
 
 import charrnn
 from charrnn.jobs.database import Database
 from charrnn.jobs.records import Metric
+from charrnn.jobs.schema import Model
 from charrnn.jobs.status import Status
 from tests.jobs.trainings import wait_for
 from tests.mariadb import MariaDB
-from tests.server.running import TOKEN, Server, running
+from tests.server.running import TOKEN, Server, configure, running
 from tests.server.streams import Told, lines, told
 from tests.workspace.played import TEXT, Attempt
 
+UNTIL_LOCKED = """
+from pathlib import Path
+from jupyter_server.auth import Authorizer
+class UntilLocked(Authorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return not Path("locked").exists()
+c.ServerApp.authorizer_class = UntilLocked
+"""
 OPTIONS = ("--CharRNNServer.supervise=False", "--CharRNNServer.tick=0.1", "--CharRNNServer.heartbeat=0.4")
 
 
@@ -343,6 +353,36 @@ def test_only_who_may_see_a_model_may_listen_to_it(tmp_path: Path) -> None:
             server.get(f"/models/{id}/events", headers=headers) for headers in ({"Authorization": "token berta"}, {})
         ]
         assert [answer.status_code for answer in answers] == [404, 403]
+
+
+def test_who_may_no_longer_see_a_model_is_told_and_let_go(tmp_path: Path) -> None:
+    people = "--ServerApp.identity_provider_class=tests.server.people.People"
+    with running(tmp_path, *OPTIONS, people, token=None, CHARRNN_PRIVACY="own") as server:
+        workspace = charrnn.Workspace(data_folder=server.folder / "data", privacy="own")
+        id = workspace.as_user("anna").create("diary").id
+        with listening(server, id, Authorization="token anna") as events:
+            assert next(events).data["name"] == "diary"
+            given_away = update(Model).where(Model.id == id).values(owner="berta")
+            workspace._store.database.write(lambda connection: connection.execute(given_away))
+            (end,) = events
+        workspace.close()
+        assert (end.name, end.data["reason"]) == ("end", "access")
+        again = server.get(f"/models/{id}/events", headers={"Authorization": "token anna"})
+        assert again.status_code == 404
+
+
+def test_who_may_no_longer_read_anything_is_told_and_let_go(tmp_path: Path) -> None:
+    configure(tmp_path, UNTIL_LOCKED)
+    with running(tmp_path, *OPTIONS) as server:
+        workspace = charrnn.Workspace(data_folder=server.folder / "data")
+        id = workspace.create("diary").id
+        workspace.close()
+        with listening(server, id) as events:
+            assert next(events).data["name"] == "diary"
+            (tmp_path / "locked").touch()
+            (end,) = events
+        assert (end.name, end.data["reason"]) == ("end", "access")
+        assert server.get(f"/models/{id}/events").status_code == 403
 
 
 # -- when something is away ------------------------------------------------------------------------------------------

@@ -174,7 +174,8 @@ def test_a_text_comes_while_it_is_written(server: Server, slow: str) -> None:
     path, wanted = f"/models/{slow}/generate", {"headers": {"Accept": "text/event-stream"}, "stream": True}
     wait_for(lambda: being_written(server) == 0)
     with server.post(path, json={"length": 5_000_000}, **wanted) as answer:
-        assert next(told(answer)).data["text"]
+        events = told(answer)
+        assert next(events).data["text"]
         assert being_written(server) == 1
     wait_for(lambda: being_written(server) == 0)
     *texts, done = told(server.post(path, json={"prompt": "the ", "length": 10_000, "seed": 2}, **wanted))
@@ -275,7 +276,8 @@ def test_more_texts_than_are_written_at_once_wait_in_line(tmp_path: Path, model_
 
             endless, stream = {"length": 200_000, "count": 40}, {"Accept": "text/event-stream"}
             with server.post(path, json=endless, headers=stream, stream=True) as answer:
-                assert next(told(answer)).data["text"]
+                events = told(answer)
+                assert next(events).data["text"]
                 assert all(pool.map(right, range(12)))
                 assert being_written(server) > 0, "they had their turns between"
 

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tests.jobs.trainings import wait_for
 from tests.server import raw
 from tests.server.routes import Route, routes
 from tests.server.running import PACKAGES, Server, configure, running
+from tests.server.sending import files
 
 PAGE = {"Accept": "text/html,application/xhtml+xml"}  # what browsers want of a page
 #: what a Jupyter server has, each with a file, a kernel or a name that is there
@@ -366,17 +367,10 @@ def test_only_so_many_files_come_in_at_a_time_from_an_address(strict: Server) ->
     with ExitStack() as connections:
         for _ in range(4):
             begun(connections, "203.0.113.50")
-        refusal = b""
-
-        def refused() -> bool:
-            nonlocal refusal
-            with ExitStack() as another, suppress(TimeoutError):  # the four may not have been counted yet
-                connection = begun(another, "203.0.113.50", "/charrnn/api/v1/models/import?name=x")
-                connection.settimeout(5)
-                refusal = raw.answer(connection)
-            return raw.status(refusal) == 429
-
-        wait_for(refused)
+        wait_for(lambda: sum("incoming" in path for path in files(strict)) == 4)  # all of them have begun to come
+        with ExitStack() as another:
+            refusal = raw.answer(begun(another, "203.0.113.50", "/charrnn/api/v1/models/import?name=x"))
+        assert raw.status(refusal) == 429
         assert b"4 files may come in from your address at a time" in refusal
         assert b"Retry-After: 10" in refusal
         other = begun(connections, "203.0.113.51")

@@ -22,7 +22,7 @@ from tests.server.running import TOKEN, Server, configure, running
 from tests.workspace.played import TEXT
 
 API = "/charrnn/api/v1"
-OPEN = {("GET", f"{API}/live$")}
+OPEN = {("GET", f"{API}/live$"), ("HEAD", f"{API}/live$")}
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 FOREIGN = "c.ServerApp.jpserver_extensions = {'charrnn_server': True}\n"
 READ_ONLY = """

@@ -361,3 +361,14 @@ def test_a_storage_that_cannot_be_written_is_told_before_the_body(tmp_path: Path
         answer = connection.answer()
         assert (answer.status_code, answer.json()["reason"]) == (503, "StorageUnavailable")
         assert names(server) == []
+
+
+def test_whoever_hangs_up_while_the_text_is_read_in_leaves_no_model(tmp_path: Path) -> None:
+    text = POEM * (60_000_000 // len(POEM))  # which takes long enough to read
+    environment = faulty(tmp_path, CHARRNN_UPLOAD_LIMIT=str(len(text)))
+    with running(tmp_path, NOTHING_TRAINED, **environment) as server:
+        with wire(server) as connection:
+            connection.begin("/uploads?start=false", Content_Length=len(text), **TEXT)
+            connection.send(text)
+            wait_until_stored(server, len(text))
+        wait_for(lambda: not files(server) and not names(server))

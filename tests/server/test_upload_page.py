@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
@@ -37,6 +38,7 @@ class Form(HTMLParser):
         self.values: dict[str, str] = {}
         self.names: set[str] = set()
         self.tags: set[str] = set()
+        self.budgets: list[str] = []
         self._select = ""
         self._is_chosen = False
         self.problem = ""
@@ -58,6 +60,8 @@ class Form(HTMLParser):
         self._is_chosen = tag == "option" and "selected" in given
         if tag == "input" and given["type" if "type" in given else "name"] not in ("file", "radio"):
             self.values[given["name"]] = given["value"]
+        if given.get("type") == "radio":
+            self.budgets.append(given["value"])
         if tag == "input" and given.get("type") == "radio" and "checked" in given:
             self.values[given["name"]] = given["value"]
         self._in_problem = given.get("role") == "alert"
@@ -120,6 +124,34 @@ def test_left_as_it_is_it_trains_for_three_minutes_under_the_name_of_the_file(
 def test_until_i_stop_it_is_one_of_the_choices(here: Server, browser: requests.Session) -> None:
     assert send(browser, shown(here, browser), budget="until_stopped").status_code == 303
     assert newest(here)["options"] == {"until_stopped": True}
+
+
+def test_who_has_no_limits_is_offered_every_budget(here: Server, browser: requests.Session) -> None:
+    assert shown(here, browser).budgets == ["1", "3", "10", "30", "until_stopped"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "budgets", "usual"),
+    [(None, ["1", "3", "10"], "3"), ("2.5", ["1", "2.5"], "2.5"), ("0.5", ["0.5"], "0.5")],
+    ids=["usual limits", "two and a half minutes", "half a minute"],
+)
+def test_visitors_are_offered_what_they_may_have(
+    tmp_path: Path, limit: str | None, budgets: list[str], usual: str
+) -> None:
+    limits = {} if limit is None else {"CHARRNN_MAX_MINUTES": limit}
+    with (
+        running(tmp_path, "--public", "--CharRNNServer.supervise=False", token=None, **limits) as server,
+        requests.Session() as visitor,
+    ):
+        visitor.headers.update({"Referer": f"{server.site}/charrnn/upload", "Accept": "text/html"})
+        form = shown(server, visitor)
+        assert (form.budgets, form.values["budget"]) == (budgets, usual)
+        answer = send(visitor, form, budget="30")
+        assert answer.status_code == 429
+        again = Form(answer)
+        assert "is too much; a training may take" in again.problem
+        assert (again.budgets, again.values["budget"]) == (budgets, usual)
+        assert send(visitor, again).status_code == 303
 
 
 def test_what_was_wrong_is_told_above_the_form_with_all_that_was_filled_in(

@@ -8,6 +8,7 @@ from typing import Any
 def routes() -> list[tuple[str, Any]]:
     """Patterns and handlers of everything under `/charrnn`, the catch-all last."""
     from charrnn_server.handlers import (
+        buttons,
         dashboard,
         docs,
         events,
@@ -25,7 +26,7 @@ def routes() -> list[tuple[str, Any]]:
     )
 
     modules = [
-        uploads, files, models, training, reports, events, generate, schemas, health, docs, dashboard, pages,
+        uploads, files, models, training, reports, events, generate, schemas, health, docs, dashboard, pages, buttons,
         upload_page, unknown,
     ]  # fmt: skip
     return [route for module in modules for route in module.ROUTES]  # `/models/import` before `/models/ID`

@@ -153,9 +153,13 @@ class CharRNNHandler(APIHandler):
         wanted = getattr(method, "action", None)
         if wanted is None:
             raise HTTPError(405, f"{self.request.method} cannot be done here; {self.allowed_methods()} can")
-        allowed = await ensure_async(self.authorizer.is_authorized(self, self.current_user, wanted, self.auth_resource))
-        if not allowed:
+        if not await self.may(wanted):
             raise HTTPError(403, f"{self.current_user.username} may not {wanted} {self.auth_resource}")
+
+    async def may(self, wanted: str) -> bool:
+        """Whether Jupyter lets whoever asks do that with models."""
+        user, resource = self.current_user, self.auth_resource
+        return bool(await ensure_async(self.authorizer.is_authorized(self, user, wanted, resource)))
 
     def wants_html(self) -> bool:
         """Whether this is a browser that opens a page."""

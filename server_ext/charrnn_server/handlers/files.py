@@ -36,11 +36,13 @@ class FileHandler(CharRNNHandler):
             finally:
                 await self.app.run(opened.close)
 
+    head = get
+
     async def _send(self, file: BinaryIO) -> None:
         """No more of it is read than the client takes; one that takes nothing for long is left."""
         self.set_header("Content-Type", "application/octet-stream")
         with contextlib.suppress(StreamClosedError):
-            while piece := await self.app.run(file.read, PIECE):
+            while self.request.method != "HEAD" and (piece := await self.app.run(file.read, PIECE)):
                 self.write(piece)
                 self._patience(self.app.silence)
                 await self.flush()

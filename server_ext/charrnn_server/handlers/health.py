@@ -20,6 +20,8 @@ class LiveHandler(CharRNNHandler):
         self.set_status(204)
         self.finish()
 
+    head = get
+
 
 class HealthHandler(CharRNNHandler):
     @action("read")

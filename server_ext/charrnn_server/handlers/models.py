@@ -76,6 +76,8 @@ class ModelsHandler(ModelHandler):
 
         self.reply(await self.run(work))
 
+    head = get
+
     @action("write")
     async def post(self) -> None:
         wanted = asked.body(self.json(), "name", name=asked.text, options=asked.mapping, sample=asked.text)
@@ -91,6 +93,8 @@ class OneModelHandler(ModelHandler):
     @action("read")
     async def get(self, id: str) -> None:
         await self.reply_model(lambda workspace: workspace.get(id))
+
+    head = get
 
     @action("write")
     async def patch(self, id: str) -> None:

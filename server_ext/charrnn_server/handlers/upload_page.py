@@ -46,7 +46,21 @@ class Option:
         return self.name.replace("_", " ").capitalize()
 
 
+def offered(longest: float | None) -> dict[str, str]:
+    """The budgets that somebody may have whose trainings may take so many minutes; None: any."""
+    if longest is None:
+        return BUDGETS
+    minutes = {value: shown for value, shown in BUDGETS.items() if value != UNTIL_STOPPED and float(value) <= longest}
+    return minutes | ({} if f"{longest:g}" in minutes else {f"{longest:g}": f"{longest:g} minutes"})
+
+
 class UploadPage(Page, NewModelHandler):
+    _longest: float | None = None  # minutes that a training of whoever asks may take
+
+    async def before_body(self) -> None:
+        self._longest = await self.run(lambda workspace: workspace.policy.of(workspace.user).max_minutes)
+        await super().before_body()
+
     @action("write")
     async def get(self) -> None:
         await self.app.run(contract.schema, "training")  # off the event loop, once
@@ -70,10 +84,12 @@ class UploadPage(Page, NewModelHandler):
         self, values: Mapping[str, str], problems: Mapping[str, str], *, message: str = "", status: int = 200
     ) -> None:
         """The form with these values in its fields."""
-        options = list(_options(values, problems))
+        options, budgets = list(_options(values, problems)), offered(self._longest)
+        usual = USUAL_BUDGET if USUAL_BUDGET in budgets else list(budgets)[-1]
+        budget = values.get(BUDGET, usual)
         self.render_page(
             "upload.html", status, message=message, name=values.get("name", ""), name_problem=problems.get("name"),
-            budget=values.get(BUDGET, USUAL_BUDGET), budgets=BUDGETS, options=options,
+            budget=budget if budget in budgets else usual, budgets=budgets, options=options,
             advanced=any(option.value or option.problem for option in options),
         )  # fmt: skip
 

@@ -44,12 +44,12 @@
       if (answer.ok) return answer.json();
       const problem = await answer.json().catch(() => ({}));
       if (problem.reason !== "Busy") throw new Error(problem.message || `The server answered ${answer.status}.`);
-      document.getElementById("starting-text").textContent =
-        "Every dashboard this server has room for is in use. Waiting for a free one …";
+      document.getElementById("starting-text").textContent = `${sentence(problem.message)} Waiting for a free one …`;
       await pause(5000);
     }
   }
 
+  const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?…]$/.test(text) ? "" : "."}`;
   const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
   async function run() {
@@ -128,5 +128,5 @@
   listen("pagehide", leave);
   listen("pageshow", (event) => { if (event.persisted) location.reload(); });
   document.getElementById("notice-reload").addEventListener("click", () => location.reload());
-  run().catch((error) => fail(error.message));
+  run().catch((error) => fail(sentence(error.message)));
 })();
