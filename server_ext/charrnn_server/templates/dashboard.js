@@ -70,6 +70,7 @@
     for (const listener of waiting) listener();
     const application = await started();
     window.addEventListener = listen;
+    if (!application.widgetManager) throw new Error("This dashboard has ended before it could be shown.");
     watch(application.widgetManager.kernel);
   }
 
