@@ -62,9 +62,14 @@ def described() -> dict[str, set[str]]:
 
 
 def ours(tmp_path: Path) -> list[Route]:
-    """The routes of both launches, but for those that answer where there is nothing, each once."""
+    """The routes of both launches, each once: not those that answer where there is nothing, nor those on which the
+    dashboard's page and its kernel speak with each other."""
     found = [route for launch in ("personal", "public") for route in routes(launch, tmp_path) if route.ours]
-    own = [route for route in found if "unknown" not in route.handler and ("charrnn" in route.pattern)]
+    own = [
+        route
+        for route in found
+        if "unknown" not in route.handler and "charrnn" in route.pattern and "charrnn/dashboard/" not in route.pattern
+    ]
     return list({route.pattern: route for route in own}.values())
 
 
