@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,7 +141,8 @@ class Guest:
             finally:
                 connection.close()
 
-        return asyncio.run(connect())
+        with ThreadPoolExecutor(1) as thread:  # where no other loop runs: a browser's does in that of the tests
+            return thread.submit(asyncio.run, connect()).result()
 
     def refused(self, id: str, **headers: str) -> int:
         """The status with which the connection to a kernel is refused; 101 if it is not."""
