@@ -316,3 +316,11 @@ def _error(message: dict[str, Any]) -> CharRNNError:
     if kind is InvalidOptions:
         return InvalidOptions(message["message"], message["fields"])
     return kind(message["message"])
+
+
+def expected_epochs(options: TrainingOptions, vocab_size: int, characters: int, minutes: float) -> float:
+    """How often so many characters are read in so many minutes, about: from sizes alone, as defaults are chosen."""
+    from charrnn.training.defaults import facts_of_this_machine, nominal_characters, resolve
+
+    facts = facts_of_this_machine(vocab_size, characters)
+    return nominal_characters(resolve(options, facts), facts, minutes) / characters

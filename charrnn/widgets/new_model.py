@@ -87,18 +87,17 @@ class NewModelView(View):
 
     def _reads(self, record: ModelRecord, text: CorpusFacts) -> list[float | None]:
         """How often the text is read in each of the budgets, about; None where that is open."""
-        from charrnn.training.defaults import facts_of_this_machine, nominal_characters, resolve
+        from charrnn.training.process import expected_epochs
 
         characters = max(1, int(text.characters * (1 - HELD_OUT)))
-        facts = facts_of_this_machine(text.vocabulary_size, characters)
         kept = choices.without_budget(record.options)
         reads: list[float | None] = []
         for minutes in self._budgets():
             if isinstance(minutes, str):
                 reads.append(None)
                 continue
-            values = resolve(choices.parsed({**kept, "minutes": minutes}), facts)
-            reads.append(nominal_characters(values, facts, minutes) / characters)
+            options = choices.parsed({**kept, "minutes": minutes})
+            reads.append(expected_epochs(options, text.vocabulary_size, characters, minutes))
         return reads
 
     # which model ------------------------------------------------------------------------------------------------------
