@@ -56,10 +56,11 @@ function chart(name) {
     frame.hidden = !all.length;
     if (!all.length) return;
     const values = [...all.map((point) => point[1]), ...lines.map((line) => line.y)];
-    let [low, top] = [Math.min(...values), Math.max(...values)];
+    let low = values.reduce((a, b) => Math.min(a, b));
+    let top = values.reduce((a, b) => Math.max(a, b));
     const room = (top - low || Math.abs(top) || 1) * 0.06;
     [low, top] = [low >= 0 ? Math.max(0, low - room) : low - room, top + room];
-    const [first, last] = [Math.min(0, all[0][0]), Math.max(...all.map((point) => point[0]))];
+    const [first, last] = [Math.min(0, all[0][0]), all.reduce((most, point) => Math.max(most, point[0]), -Infinity)];
     const right = wide - CHART.right;
     const floor = high - CHART.bottom;
     const across = (value) => CHART.left + ((value - first) / (last - first || 1)) * (right - CHART.left);
@@ -231,10 +232,36 @@ const written = (nats, unit) => number(UNITS.get(unit).of(nats), UNITS.get(unit)
 const points = (metrics, field, axis, unit) =>
   metrics.filter((each) => each[field] !== null && each[axis] !== null).map((each) => [each[axis], UNITS.get(unit).of(each[field])]);
 
-/** The two choices of how losses are shown: `element`, `unit()` and `axis()`; `changed()` is called after each change. */
+/** What this browser remembers under a name; null where it remembers nothing, or may not. */
+function remembered(name) {
+  try {
+    return localStorage.getItem(`charrnn-${name}`);
+  } catch {
+    return null;
+  }
+}
+
+/** Remember it, if the browser lets us. */
+function remember(name, value) {
+  try {
+    localStorage.setItem(`charrnn-${name}`, value);
+  } catch {
+    // then it is chosen anew the next time
+  }
+}
+
+/**
+ * The two choices of how losses are shown: `element`, `unit()` and `axis()`; `changed()` is called after each change.
+ * The browser remembers them, for every view.
+ */
 function lossChoices(changed) {
   const select = (entries, label) => {
-    const control = h("select", { onchange: changed }, [...entries].map(([value, text]) => h("option", { value }, text)));
+    const chosen = () => {
+      remember(label, control.value);
+      changed();
+    };
+    const control = h("select", { onchange: chosen }, entries.map(([value, text]) => h("option", { value }, text)));
+    if (entries.some(([value]) => value === remembered(label))) control.value = remembered(label);
     return { control, box: field(label, control) };
   };
   const unit = select([["nats", "nats"], ["bits", "bits"], ["perplexity", "perplexity"]], "Loss in");

@@ -7,11 +7,15 @@ const CALLED = {
   validation: "Held out", keep: "Weights kept", seed: "Seed",
 };
 
+const ACTIVE = new Set(["running", "queued"]);
+
 export default {
   render: view((page) => {
     let chosen = [...(page.state().first ?? [])];
     let models = [];
     let asking = false;
+    let offeredNow = new Map(); // status of each model that is offered
+    let drawnSamples = "";
 
     const search = h("input", { type: "search", autocomplete: "off", oninput: () => page.ask("search", { prefix: search.value }).catch(page.trouble) });
     const list = h("ul", { class: "offered" });
@@ -37,6 +41,7 @@ export default {
     const boxes = new Map();
     function offer({ offered = [], more: others = false, most = 6 }) {
       more.hidden = !others;
+      offeredNow = new Map(offered.map(({ id, status }) => [id, status]));
       for (const [id, box] of boxes) {
         if (!offered.some((each) => each.id === id)) { box.item.remove(); boxes.delete(id); }
       }
@@ -71,8 +76,12 @@ export default {
       asking = true;
       try {
         const of = [...chosen];
-        models = of.length ? await page.ask("compared", { ids: of }) : [];
-        if (models.length < of.length) chosen = chosen.filter((id) => !of.includes(id) || models.some((each) => each.id === id));
+        const known = new Map(models.filter(({ id, status }) => of.includes(id) && !ACTIVE.has(status)).map((each) => [each.id, each]));
+        for (const [id, model] of known) if (offeredNow.has(id) && offeredNow.get(id) !== model.status) known.delete(id);
+        const missing = of.filter((id) => !known.has(id)); // what rests does not change
+        if (missing.length) for (const model of await page.ask("compared", { ids: missing })) known.set(model.id, model);
+        models = of.filter((id) => known.has(id)).map((id) => known.get(id));
+        if (models.length < of.length) chosen = chosen.filter((id) => !of.includes(id) || known.has(id));
         draw();
         if (of.join() !== chosen.join()) setTimeout(follow, 0);
       } catch (problem) {
@@ -107,8 +116,11 @@ export default {
       const label = share === 1 ? "At the end of what they have learned so far" : share === 0 ? "Before they have learned anything" : `After ${slider.value} % of what they have learned so far`;
       sliderLabel.textContent = label;
       slider.setAttribute("aria-valuetext", label);
-      texts.replaceChildren(...models.map((model) => {
-        const sample = model.samples.findLast(({ step }) => step <= share * model.step) ?? model.samples[0];
+      const found = models.map((model) => ({ model, sample: model.samples.findLast(({ step }) => step <= share * model.step) ?? model.samples[0] }));
+      const drawn = JSON.stringify(found.map(({ model, sample }) => [model.id, model.name, sample]));
+      if (drawn === drawnSamples) return; // whoever reads or has scrolled is not disturbed
+      drawnSamples = drawn;
+      texts.replaceChildren(...found.map(({ model, sample }) => {
         return h("article", {}, h("h4", { dir: "auto" }, model.name), h("p", { class: "hint" }, sample ? `after ${number(sample.step)} steps` : "nothing yet"),
           sample && h("pre", { class: "written", dir: "auto", tabindex: 0, "aria-label": `What ${model.name} wrote` }, sample.text));
       }));
@@ -117,7 +129,7 @@ export default {
     page.onState(offer);
     follow();
     const timer = setInterval(() => {
-      if (page.root.offsetParent !== null && models.some(({ status }) => ["running", "queued"].includes(status))) follow();
+      if (page.root.offsetParent !== null && models.some(({ id, status }) => ACTIVE.has(status) || (offeredNow.has(id) && offeredNow.get(id) !== status))) follow();
     }, 3000);
     page.onEnd(() => { clearInterval(timer); curve.close(); });
   }),

@@ -31,7 +31,7 @@ function standing(model) {
     case "queued":
       return [model.place ? `place ${model.place} in the queue` : "", model.starts_in ? `starts in about ${duration(model.starts_in)}` : ""];
     case "running":
-      if (model.stopping) return ["saves what it has learned, and stops", steps];
+      if (model.stopping) return ["saves what it has learned, and stops; to stop at once loses what it has not saved yet", steps];
       return [model.step ? steps : "gets ready: the first step takes some seconds", left, model.step ? speed : ""];
     default:
       return model.step ? [steps, `${duration(model.seconds)} of training`, model.best === null ? "" : `best validation loss ${number(model.best, 3)} nats`] : [];
@@ -46,6 +46,7 @@ export default {
     let id = null;
     let guessed = null;
     let asking = false;
+    let again = false; // ask once more when the answer is there
     let follow = true; // the newest sample
     let before = null; // the status that was shown last
     let wake = false; // tell when it is done
@@ -183,8 +184,20 @@ export default {
       wake = false;
     }
 
+    /** Say in the page's title how far it is, and tell when it has ended. */
+    function happened(model) {
+      const resting = DONE.has(model.status);
+      if (before && before !== model.status && resting) ended(model);
+      before = model.status;
+      if (!ours) return;
+      if (page.root.offsetParent === null && !wake) document.title = title; // another place is shown
+      else if (model.status === "running" && model.progress !== null) document.title = `${Math.floor(100 * model.progress)} % · ${model.name} · charrnn`;
+      else document.title = `${resting ? `${WORDS[model.status]} · ` : ""}${model.name} · charrnn`;
+    }
+
     // --- following ---
     async function catchUp() {
+      again = asking;
       if (asking || id === null) return;
       asking = true;
       try {
@@ -192,15 +205,18 @@ export default {
           const of = id;
           news = await page.ask("news", { id: of, ...told.position });
           if (of !== id) return catchUpLater();
+          if (news.start.sample < 0 && told.samples.length) follow = true; // it began again
           const changed = news.metrics.length || news.samples.length || news.start.metric < (told.metrics.at(-1)?.step ?? -1);
           take(told, news);
           if (changed) { draw(); drawSample(); }
           if (news.lines.length || logged < 0) drawLog();
+          if (page.root.offsetParent === null) happened(news.model); // else the state says it
         }
       } catch (problem) {
         if (problem.reason !== "ModelNotFound") page.trouble(problem);
       } finally {
         asking = false;
+        if (again) catchUpLater();
       }
     }
     const catchUpLater = () => setTimeout(catchUp, 0);
@@ -237,7 +253,9 @@ export default {
       badge.dataset.status = model.status;
       words.textContent = standing(model).filter(Boolean).join(" · ");
       error.hidden = model.status !== "failed";
-      error.textContent = model.error ?? "";
+      error.textContent = [model.error, model.goes_on
+        ? "What it had learned until then is saved: “Go on” continues from there, “Start over” begins again."
+        : "“Go on” tries again."].filter(Boolean).join(" ");
       bar.hidden = model.status !== "running" && !(model.progress > 0);
       if (model.status === "running" && (model.progress === null || model.endless)) bar.removeAttribute("value");
       else bar.value = model.progress ?? 0;
@@ -246,20 +264,21 @@ export default {
       start.hidden = model.status !== "ready";
       goOn.hidden = !(["stopped", "failed"].includes(model.status) && model.text !== null);
       stop.hidden = !(running || model.status === "queued");
+      stop.title = model.stopping ? "What it has learned since it last saved is lost" : "It saves what it has learned, and can go on later";
       stop.textContent = model.stopping ? "Stop at once" : model.status === "queued" ? "Take out of the queue" : "Stop";
       more.hidden = minutes.hidden = !(resting && model.goes_on && model.text !== null);
       over.hidden = !(resting && model.text !== null && model.step > 0);
       fork.hidden = !(resting && model.writes);
       write.hidden = !model.writes;
       alert.hidden = !(ours && running && "Notification" in window && Notification.permission !== "denied" && !wake);
-      if (before && before !== model.status && resting) ended(model);
-      before = model.status;
-      if (ours && page.root.offsetParent !== null) {
-        document.title = running && model.progress !== null ? `${Math.floor(100 * model.progress)} % · ${model.name} · charrnn` : `${resting ? `${WORDS[model.status]} · ` : ""}${model.name} · charrnn`;
-      }
+      happened(model);
       catchUp();
     });
-    const timer = setInterval(() => { if (["running", "queued"].includes(before)) catchUp(); }, 1500);
+    const timer = setInterval(() => {
+      const hidden = page.root.offsetParent === null;
+      if (hidden && !wake && ours && document.title !== title && id !== null) document.title = title;
+      if (["running", "queued"].includes(before) && (!hidden || wake)) catchUp();
+    }, 1500);
     page.onEnd(() => { clearInterval(timer); curve.close(); document.title = title; });
   }),
 };

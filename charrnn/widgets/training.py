@@ -62,6 +62,7 @@ class TrainingView(View):
             "lines": [[line.position, line.created_at.isoformat(), line.text] for line in news.lines],
             "metrics": [dataclasses.asdict(metric) for metric in news.metrics],
             "samples": [dataclasses.asdict(sample) for sample in news.samples], "full": news.full,
+            "model": described(news.record),
         }  # fmt: skip
 
     @asked

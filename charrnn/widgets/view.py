@@ -150,7 +150,7 @@ class View(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End everything that is being answered."""
-        for event in list(getattr(self, "_cancelled", {}).values()):  # there is none where a view could not be made
+        for event in list(getattr(self, "_cancelled", {}).values()):  # a view that could not be made has none
             event.set()
         self.attended = False
         super().close()

@@ -1,4 +1,4 @@
-"""What the view of a training tells its page, and does for it."""
+"""A training, as its page gets it and what its page can do with it. Whoever trains is played."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from charrnn import Workspace
-from charrnn.errors import AmbiguousName, InvalidTransition, ModelNotFound
+from charrnn.errors import CharRNNError, InvalidTransition, ModelNotFound, NotAllowed
 from charrnn.jobs.records import Delivery, Metric
 from charrnn.jobs.status import Status
 from charrnn.widgets.training import TrainingView
@@ -18,123 +18,211 @@ from tests.workspace.played import TEXT, Attempt, saved_model
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    workspace = Workspace(data_folder=tmp_path / "data")
-    monkeypatch.setattr(workspace, "ensure_supervised", lambda: True)  # the worker is played
+def supervised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How often somebody was called for to train; nobody comes."""
+    calls: list[str] = []
+    monkeypatch.setattr(Workspace, "ensure_supervised", lambda self: calls.append("called") or True)
+    return calls
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, supervised: list[str]) -> Iterator[Workspace]:
+    workspace = Workspace(data_folder=tmp_path / "data", max_running=1)
     yield workspace
     workspace.close()
 
 
 @pytest.fixture
 def view(workspace: Workspace) -> Iterator[TrainingView]:
-    view = TrainingView(workspace.create("poems", TEXT, minutes=2).id, workspace)
+    view = TrainingView(workspace=workspace)
+    view.attend(False)  # it looks when the test says so
     yield view
     view.close()
 
 
-def shown(view: TrainingView) -> dict[str, Any]:
+def shown(view: TrainingView, id: str) -> dict[str, Any]:
+    view.choose(id)
+    assert view.state["problem"] == ""
+    assert view.state["model"]["id"] == id
+    return dict(view.state["model"])
+
+
+def told(attempt: Attempt, *steps: int) -> None:
+    """The played worker tells of these steps, and begins the next."""
+    attempt.deliver(
+        lines=[(step, f"step {step}") for step in steps],
+        metrics=[Metric(step, seconds=step / 2, train_loss=3.0 - step / 10, validation_loss=3.1) for step in steps],
+        samples=[(step, f"<b>{step}</b>") for step in steps],
+        fields={"step": steps[-1] + 1, "progress": 0.5, "seconds": steps[-1] / 2},
+    )
+
+
+def test_a_view_without_a_model_says_so(view: TrainingView) -> None:
     view.look()
-    model: dict[str, Any] = view.state["model"]
-    return model
+    assert (view.state["model"], view.state["gone"]) == (None, False)
 
 
-def test_a_model_is_named_by_its_id_its_name_or_its_record(workspace: Workspace) -> None:
-    record = workspace.create("poems")
-    for model in (record.id, "poems", record):
+def test_a_model_is_found_by_name_id_and_record(workspace: Workspace) -> None:
+    record = workspace.create("Faust")
+    for model in ("Faust", record.id, record):
         view = TrainingView(model, workspace)
-        assert shown(view)["id"] == record.id
+        view.look()
+        assert view.state["model"]["name"] == "Faust"
         view.close()
     with pytest.raises(ModelNotFound):
-        TrainingView("no such", workspace)
-    workspace.create("poems")
-    with pytest.raises(AmbiguousName):
-        TrainingView("poems", workspace)
+        TrainingView("Hamlet", workspace)
 
 
-def test_it_follows_a_training_from_the_queue_to_its_end(view: TrainingView, workspace: Workspace) -> None:
-    id = shown(view)["id"]
-    assert (shown(view)["status"], shown(view)["writes"], shown(view)["text"]) == ("ready", False, "text")
-    workspace.start(id)
-    assert (shown(view)["status"], shown(view)["place"]) == ("queued", 1)
+def test_what_waits_has_a_place(view: TrainingView, workspace: Workspace) -> None:
+    workspace.create("first", TEXT, start=True, minutes=1)
+    second = shown(view, workspace.create("second", TEXT, start=True).id)
+    assert (second["status"], second["place"], second["starts_in"]) == ("queued", 2, 60.0)
+
+
+def test_news_are_everything_at_first_and_then_only_what_is_new(view: TrainingView, workspace: Workspace) -> None:
+    id = workspace.create("poems", TEXT, start=True).id
     attempt = Attempt(workspace)
-    attempt.deliver(fields={"step": 30, "progress": 0.25, "seconds_left": 90.0, "characters_per_second": 1e5})
-    model = shown(view)
-    assert (model["status"], model["place"]) == ("running", None)
-    assert (model["step"], model["progress"], model["left"], model["speed"]) == (30, 0.25, 90.0, 1e5)
-    attempt.store.finish(attempt.claim, Status.FAILED, Delivery(), "the disk is full")
-    assert (shown(view)["status"], shown(view)["error"]) == ("failed", "the disk is full")
-
-
-def test_news_come_once_and_what_comes_again_says_from_where(view: TrainingView, workspace: Workspace) -> None:
-    id = shown(view)["id"]
-    workspace.start(id)
-    attempt = Attempt(workspace)
-    attempt.deliver(
-        lines=[(0, "begun")], metrics=[Metric(10, 1.0, 0.1, 3.0), Metric(20, 2.0, 0.2, 2.5, 2.6)],
-        samples=[(0, "xq"), (10, "the")], fields={"step": 21},
-    )  # fmt: skip
+    told(attempt, 1, 2, 3)
     first = view.news(id)
-    assert [line[2] for line in first["lines"]] == ["begun"]
-    assert [each["validation_loss"] for each in first["metrics"]] == [None, 2.6]
-    assert [each["text"] for each in first["samples"]] == ["xq", "the"]
-    assert not first["full"]
-    nothing = view.news(id, **first["position"])
-    assert (nothing["lines"], nothing["metrics"], nothing["samples"]) == ([], [], [])
-    attempt.end(Status.STOPPED, lines=[(1, "stopped")])
-    assert [line[2] for line in view.news(id, **first["position"])["lines"]] == ["stopped"]
-
-    workspace.start_over(id)
-    Attempt(workspace).deliver(lines=[(2, "begun again")], metrics=[Metric(10, 1.0, 0.1, 2.9)], fields={"step": 11})
-    again = view.news(id, **first["position"])
-    assert again["start"]["metric"] == again["start"]["sample"] == -1
-    assert [each["train_loss"] for each in again["metrics"]] == [2.9]
+    assert [line[2] for line in first["lines"]] == ["step 1", "step 2", "step 3"]
+    assert [each["step"] for each in first["metrics"]] == [1, 2, 3]
+    assert first["samples"][-1] == {"step": 3, "text": "<b>3</b>"}
+    assert (first["model"]["status"], first["model"]["step"], first["full"]) == ("running", 4, False)
+    told(attempt, 4)
+    later = view.news(id, **first["position"])
+    assert [line[2] for line in later["lines"]] == ["step 4"]
+    assert [each["step"] for each in later["metrics"]] == [4]
 
 
-def test_what_guessing_would_reach_is_told_where_there_is_a_text(view: TrainingView, workspace: Workspace) -> None:
-    guesses = view.guesses(shown(view)["id"])
-    assert guesses is not None
-    assert guesses["evenly"] == pytest.approx(math.log(len(set(TEXT.decode()))))
-    assert guesses["pairs"] < guesses["characters"] < guesses["evenly"]
+def test_two_pages_that_begin_at_different_times_have_the_same(view: TrainingView, workspace: Workspace) -> None:
+    id = workspace.create("poems", TEXT, start=True).id
+    attempt = Attempt(workspace)
+    pages: list[dict[int, float]] = [{}, {}]
+    positions: list[dict[str, int]] = [{}, {}]
+    for steps, followers in (((1, 2), [0]), ((3,), [0]), ((4, 5), [0, 1])):
+        told(attempt, *steps)
+        for page in followers:
+            news = view.news(id, **positions[page])
+            pages[page] |= {each["step"]: each["train_loss"] for each in news["metrics"]}
+            positions[page] = news["position"]
+    assert pages[0] == pages[1]
+    assert sorted(pages[0]) == [1, 2, 3, 4, 5]
+
+
+def test_what_starts_over_is_told_from_the_beginning(
+    view: TrainingView, workspace: Workspace, tmp_path: Path, supervised: list[str]
+) -> None:
+    id = workspace.create("poems", TEXT, start=True).id
+    attempt = Attempt(workspace)
+    told(attempt, 1, 2, 3)
+    attempt.publish(saved_model(tmp_path / "model.safetensors"), step=3)
+    attempt.end()
+    position = view.news(id)["position"]
+    view.start_over(id)
+    assert supervised == ["called"]
+    again = Attempt(workspace)
+    again.deliver(metrics=[Metric(1, seconds=0.5, train_loss=2.0)], samples=[(1, "anew")], fields={"step": 2})
+    news = view.news(id, **position)
+    assert (news["start"]["metric"], news["start"]["sample"]) == (-1, -1)
+    assert [(each["step"], each["train_loss"]) for each in news["metrics"]] == [(1, 2.0)]
+    assert [each["text"] for each in news["samples"]] == ["anew"]
+
+
+def test_guesses_are_lower_the_more_is_counted(view: TrainingView, workspace: Workspace) -> None:
+    guessed = view.guesses(workspace.create("poems", TEXT).id)
+    assert guessed is not None
+    assert guessed["evenly"] == pytest.approx(math.log(len(set(TEXT.decode()))))
+    assert guessed["evenly"] > guessed["characters"] > guessed["pairs"] >= 0
+
+
+def test_without_a_text_there_is_nothing_to_guess(view: TrainingView, workspace: Workspace) -> None:
     assert view.guesses(workspace.create("empty").id) is None
 
 
-def test_it_starts_stops_goes_on_starts_over_and_forks(
-    view: TrainingView, workspace: Workspace, tmp_path: Path
+def test_it_stops_goes_on_and_is_continued(
+    view: TrainingView, workspace: Workspace, tmp_path: Path, supervised: list[str]
 ) -> None:
-    id = shown(view)["id"]
+    id = workspace.create("poems", TEXT).id
+    assert shown(view, id)["status"] == "ready"
     view.start(id)
-    assert shown(view)["status"] == "queued"
     attempt = Attempt(workspace)
-    attempt.publish(saved_model(tmp_path / "m.safetensors"), step=100, seconds=60.0, epoch=2.0)
+    told(attempt, 1)
     view.stop(id)
-    assert shown(view)["stopping"] == 1
+    assert (view.state["model"]["stopping"], shown(view, id)["status"]) == (1, "running")
     view.stop(id)
-    assert shown(view)["stopping"] == 2
+    assert shown(view, id)["stopping"] == 2
+    attempt.publish(saved_model(tmp_path / "model.safetensors"), step=1)
     attempt.end(Status.STOPPED)
-    model = shown(view)
-    assert (model["status"], model["goes_on"], model["writes"]) == ("stopped", True, True)
+    stopped = shown(view, id)
+    assert (stopped["status"], stopped["writes"], stopped["goes_on"]) == ("stopped", True, True)
+    view.start(id)
+    assert shown(view, id)["status"] == "queued"
+    Attempt(workspace).end()
+    before = workspace.get(id).options.get("minutes") or 0
+    view.go_on(id, 3.0)
+    assert workspace.get(id).status == Status.QUEUED
+    assert workspace.get(id).options["minutes"] != before
+    assert len(supervised) == 3
 
-    view.go_on(id, 3)
-    assert shown(view)["status"] == "queued"
-    assert workspace.get(id).options["minutes"] == 4
-    view.stop(id)
-    child = view.fork(id, "more poems")
-    assert (workspace.get(child).name, workspace.get(child).parent_id) == ("more poems", id)
-    assert workspace.get(view.fork(id, "")).name == "poems (fork)"
-    view.start_over(id)
-    model = shown(view)
-    assert (model["status"], model["step"], model["goes_on"]) == ("queued", 0, False)
+
+def test_a_fork_is_a_new_model_on_the_same_text(view: TrainingView, workspace: Workspace, tmp_path: Path) -> None:
+    id = workspace.create("poems", TEXT, start=True).id
+    attempt = Attempt(workspace)
+    attempt.publish(saved_model(tmp_path / "model.safetensors"), step=1)
+    attempt.end()
+    child = workspace.get(view.fork(id, "more poems"))
+    parent = workspace.get(id)
+    assert (child.name, child.parent_id, child.status) == ("more poems", id, Status.READY)
+    assert child.corpus is not None
+    assert parent.corpus is not None
+    assert child.corpus.sha256 == parent.corpus.sha256
+
+
+def test_a_failure_says_why(view: TrainingView, workspace: Workspace) -> None:
+    id = workspace.create("poems", TEXT, start=True).id
+    workspace._store.finish(
+        Attempt(workspace).claim, Status.FAILED, Delivery(), "the loss is not a number any more"
+    )  # fmt: skip
+    failed = shown(view, id)
+    assert (failed["status"], failed["error"]) == ("failed", "the loss is not a number any more")
+
+
+def test_nobody_to_train_is_said(
+    view: TrainingView, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Workspace, "ensure_supervised", lambda self: False)
+    id = workspace.create("poems", TEXT).id
+    with pytest.raises(CharRNNError, match="charrnn supervise"):
+        view.start(id)
+    assert workspace.get(id).status == Status.QUEUED
+
+
+def test_what_cannot_be_done_is_refused_and_changes_nothing(view: TrainingView, workspace: Workspace) -> None:
+    id = workspace.create("poems", TEXT).id
     with pytest.raises(InvalidTransition):
-        view.start_over(id)
+        view.go_on(id, 3.0)
+    assert workspace.get(id).status == Status.READY
 
 
-def test_a_model_that_is_deleted_meanwhile_is_gone_and_another_can_be_chosen(
-    view: TrainingView, workspace: Workspace
-) -> None:
-    id = shown(view)["id"]
+def test_a_deleted_model_is_said_to_be_gone(view: TrainingView, workspace: Workspace) -> None:
+    id = workspace.create("poems", TEXT).id
+    shown(view, id)
     workspace.delete(id)
     view.look()
-    assert (view.state["model"], view.state["gone"]) == (None, True)
-    other = workspace.create("songs").id
-    view.choose(other)
-    assert (view.state["model"]["name"], view.state["gone"]) == ("songs", False)
+    assert (view.state["model"], view.state["gone"], view.state["problem"]) == (None, True, "")
+    with pytest.raises(ModelNotFound):
+        view.news(id)
+
+
+def test_a_training_of_somebody_else_is_watched_and_not_stopped(tmp_path: Path, supervised: list[str]) -> None:
+    here = Workspace(data_folder=tmp_path / "data")
+    anna, ben = here.as_user("anna"), here.as_user("ben")
+    id = ben.create("his", TEXT, start=True).id
+    view = TrainingView(id, anna)
+    view.look()
+    assert view.state["model"]["status"] == "queued"
+    with pytest.raises(NotAllowed):
+        view.stop(id)
+    assert ben.get(id).status == Status.QUEUED
+    view.close()
+    here.close()
