@@ -13,9 +13,9 @@ from tests.server.running import Server, running
 from tests.workspace.played import saved_model
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, one for all tests."""
+    """Chromium, one for the tests of a module: while it is there, its event loop is the main thread's."""
     with chromium() as browser:
         yield browser
 

@@ -16,13 +16,6 @@ from tests.workspace.played import TEXT, Attempt, saved_model
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace(data_folder=tmp_path / "data")
-    yield workspace
-    workspace.close()
-
-
-@pytest.fixture
 def view(workspace: Workspace) -> Iterator[CompareView]:
     view = CompareView(workspace=workspace)
     view.attend(False)  # it looks when the test says so

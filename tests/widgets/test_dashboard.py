@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,6 @@ from charrnn.errors import CharRNNError, ModelNotFound
 from charrnn.widgets import Dashboard
 from charrnn.widgets.dashboard import PLACES
 from tests.command_line import variables
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace(data_folder=tmp_path / "data")
-    yield workspace
-    workspace.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,13 +79,6 @@ class Page:
         with self._news:
             assert self._news.wait_for(lambda: any(fits(message) for message in self.heard), timeout=60)
             return next(message for message in self.heard if fits(message))
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace(data_folder=tmp_path / "data")
-    yield workspace
-    workspace.close()
 
 
 @pytest.fixture

@@ -39,13 +39,6 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace(data_folder=tmp_path / "data")
-    yield workspace
-    workspace.close()
-
-
-@pytest.fixture
 def id(workspace: Workspace, model_file: Path) -> str:
     return workspace.import_model(model_file, "small").id
 
