@@ -23,9 +23,9 @@ def view(workspace: Workspace) -> Iterator[CompareView]:
     view.close()
 
 
-def learned(workspace: Workspace, name: str, loss: float, steps: int = 3, **options: object) -> str:
+def learned(workspace: Workspace, name: str, loss: float, steps: int = 3) -> str:
     """The id of a model with a curve and samples; it is still running."""
-    id = workspace.create(name, TEXT, start=True, **options).id
+    id = workspace.create(name, TEXT, start=True).id
     Attempt(workspace).deliver(
         metrics=[Metric(step, seconds=float(step), validation_loss=loss - step / 10) for step in range(1, steps + 1)],
         samples=[(step, f"{name} {step}") for step in range(1, steps + 1)],
