@@ -25,6 +25,13 @@ def test_in_a_text_of_two_letters_in_turn_only_the_first_letter_is_open(tmp_path
     assert found.pairs == pytest.approx(0, abs=1e-9)
 
 
+def test_counting_in_pieces_counts_the_pairs_across_them_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = corpus(tmp_path, "the cat sat on the mat, and that was that.\n" * 20)
+    whole = guesses(text)
+    monkeypatch.setattr(module, "PIECE", 7)
+    assert guesses(text).pairs == pytest.approx(whole.pairs, abs=1e-12)
+
+
 def test_frequent_characters_cost_less(tmp_path: Path) -> None:
     found = guesses(corpus(tmp_path, "aaab" * 1000))
     assert found.evenly == pytest.approx(math.log(2))
