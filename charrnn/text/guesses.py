@@ -35,9 +35,10 @@ def guesses(corpus: Corpus) -> Guesses:
     return Guesses(math.log(len(counts)), _entropy(counts), _entropy(times) - _entropy(firsts[firsts > 0]))
 
 
-def _pairs(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _pairs(corpus: Corpus) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """The pairs that occur, each as first * V + second, and how often: piece by piece, in little memory."""
-    pairs, times = np.empty(0, np.int64), np.empty(0, np.float64)
+    pairs: NDArray[np.int64] = np.empty(0, np.int64)
+    times: NDArray[Any] = np.empty(0, np.float64)
     end = min(len(corpus), COUNTED)
     for start in range(0, end - 1, PIECE):
         ids = np.asarray(corpus.ids[start : min(end, start + PIECE + 1)], np.int64)
