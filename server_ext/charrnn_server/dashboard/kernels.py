@@ -179,12 +179,7 @@ class Dashboards:
             raise Busy(f"you have {self._each} dashboards open already: close one")
         self._opening += 1
         try:
-            id, client = await self._taken()
-            try:
-                outputs = await asyncio.wait_for(self._made(client, user, origin), STARTING_SECONDS)
-            except BaseException:
-                await self._shut_down(id, client)
-                raise
+            id, client, outputs = await self._ready(user, origin)
             self._open[id] = Dashboard(id, user, client, time.monotonic())
         except CharRNNError:
             raise
@@ -197,18 +192,17 @@ class Dashboards:
         self._watch()
         return Opened(id, outputs)
 
-    async def _taken(self) -> tuple[str, NotebookClient]:
-        """A kernel that nobody had before: one that waits, or a new one."""
+    async def _ready(self, user: str | None, origin: str | None) -> tuple[str, NotebookClient, list[dict[str, Any]]]:
+        """A kernel that nobody had before, and what it shows: one that waits or, if none of them lives, a new one."""
         while self._spares:
             spare = self._spares.popleft()
             try:
-                id, client = await spare
-                if await self.kernels.get_kernel(id).is_alive():
-                    return id, client
-                await self._shut_down(id, client)
+                return await self._made(*await spare, user, origin)
+            except CharRNNError:
+                raise
             except Exception as error:
                 self.log.warning("a kernel that was started ahead cannot be used: %s", error)
-        return await self._started()
+        return await self._made(*await self._started(), user, origin)
 
     async def _started(self) -> tuple[str, NotebookClient]:
         """A new kernel that has everything imported."""
@@ -230,8 +224,18 @@ class Dashboards:
             raise
         return id, client
 
-    async def _made(self, client: NotebookClient, user: str | None, origin: str | None) -> list[dict[str, Any]]:
-        """What the notebook shows, run for somebody whom no browser can change any more."""
+    async def _made(
+        self, id: str, client: NotebookClient, user: str | None, origin: str | None
+    ) -> tuple[str, NotebookClient, list[dict[str, Any]]]:
+        """A kernel and what it shows, for somebody whom no browser can change any more. It ends with every error."""
+        try:
+            return id, client, await asyncio.wait_for(self._shown(client, user, origin), STARTING_SECONDS)
+        except BaseException:
+            await self._shut_down(id, client)
+            raise
+
+    async def _shown(self, client: NotebookClient, user: str | None, origin: str | None) -> list[dict[str, Any]]:
+        """What the notebook shows to somebody."""
         sources = await asyncio.to_thread(_sources, self._notebook)
         await self._execute(client, [ENTER.format(json.dumps({"user": user, "origin": origin}))])
         return await self._execute(client, sources)
