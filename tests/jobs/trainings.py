@@ -28,9 +28,8 @@ VERSE = "A small boat rocks beside the quiet pier,\nand counts the lamps that wa
 SUPERVISE = """
 import json, sys
 from charrnn.config import Settings
-from charrnn.jobs import supervisor
-supervisor.ENDING_SECONDS = 60  # that workers get on a busy machine
-supervisor.supervise(Settings(), **json.loads(sys.argv[1]))
+from charrnn.jobs.supervisor import supervise
+supervise(Settings(), **json.loads(sys.argv[1]))
 """
 
 Found = TypeVar("Found")
