@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -29,6 +31,7 @@ from tests.server.running import Server, running
 from tests.workspace.played import trained
 
 expect.set_options(timeout=PATIENCE)
+CLASS = 30
 OPENING = "**/charrnn/dashboard/kernels"
 
 
@@ -40,6 +43,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterat
         with workspace_of(server) as workspace:
             trained(workspace, model_file, "sonnets")
         yield server
+
+
+def xsrf(page: Page) -> str:
+    """What the page sends along with what it asks for."""
+    told: dict[str, str] = json.loads(page.locator("#charrnn-page").inner_text())
+    return told["xsrf"]
 
 
 def test_the_list_is_there_at_once_and_the_dashboard_takes_its_place(page: Page, server: Server) -> None:
@@ -107,6 +116,55 @@ def test_a_kernel_that_dies_is_told_and_a_reload_brings_another(page: Page, serv
     expect(page.get_by_text("This dashboard has ended")).to_have_count(0)
     wait_for_control(page)
     assert pid not in kernels(server)
+
+
+def test_a_page_that_was_too_slow_for_its_kernel_opens_another(page: Page, server: Server, visit: Visit) -> None:
+    visit.expect("404")
+    held: list[Route] = []
+    page.route("**/voila.js", lambda route: held.append(route))
+    with page.expect_response(OPENING) as answer:
+        page.goto(address(server), wait_until="commit")
+    id = answer.value.json()["id"]
+    page.evaluate(
+        "([url, token]) => fetch(url, {method: 'POST', headers: {'X-XSRFToken': token}}).then(() => null)",
+        [f"{PREFIX}charrnn/dashboard/kernels/{id}/leave", xsrf(page)],
+    )
+    assert len(held) == 1
+    held[0].continue_()
+    wait_for_control(page)
+    assert page.evaluate("document.body.dataset.kernelId") != id
+
+
+@pytest.mark.alone
+def test_thirty_are_open_at_once_each_in_little_memory(
+    browser: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(tmp_path, BY_HAND, CHARRNN_MAX_DASHBOARDS=str(CLASS)) as server:
+        visit = Visit(server)
+        context = new_context(browser, visit)
+        context.set_default_timeout(5 * PATIENCE)  # they share the cores with thirty pages
+        began = time.monotonic()
+        pages = [context.new_page() for _ in range(CLASS)]
+        for page in pages:
+            page.goto(address(server), wait_until="commit")
+        for page in pages:
+            wait_for_control(page)
+        seconds = time.monotonic() - began
+        found = [psutil.Process(pid) for pid in kernels(server)]
+        assert len(found) == CLASS
+        memory = [each.memory_full_info().pss / 1e6 for each in found]
+        maps = [Path(f"/proc/{each.pid}/maps").read_text(encoding="utf-8") for each in found]
+        with capsys.disabled():
+            print(
+                f" [{CLASS} dashboards: all to be worked with after {seconds:.0f} s, {sum(memory):.0f} MB, "
+                f"the largest {max(memory):.0f} MB, the server {server.memory() / 1e6:.0f} MB] "
+            )
+        assert max(memory) < 150
+        assert not any("tensorflow" in each for each in maps)
+        expect(pages[0].get_by_role("heading", name="Models")).to_be_visible()
+        visit.check()
+        context.close()
+        wait_for(lambda: kernels(server) == set())
 
 
 def test_leaving_the_page_ends_its_kernel_and_a_download_does_not(page: Page, server: Server) -> None:

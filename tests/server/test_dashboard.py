@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -300,17 +301,30 @@ def test_a_kernel_without_a_browser_ends_and_one_with_a_browser_stays(tmp_path: 
         wait_for(lambda: kernels(server) == set())
 
 
+def test_a_browser_that_is_slow_keeps_its_kernel_by_asking_for_it(tmp_path: Path) -> None:
+    with running(tmp_path, BY_HAND, "--CharRNNServer.unopened=8", notebook(tmp_path, FACTS)) as server:
+        guest = Guest(server)
+        opened = guest.facts()
+        began = time.monotonic()
+        while time.monotonic() - began < 10:
+            assert guest.kernel(opened["id"]) == 200
+            time.sleep(0.2)
+        assert kernels(server) == {opened["pid"]}
+        wait_for(lambda: kernels(server) == set())
+
+
 def test_pages_that_are_opened_and_left_alone_leave_no_kernel(tmp_path: Path) -> None:
     with running(tmp_path, BY_HAND, *QUICK, notebook(tmp_path, FACTS), spare_dashboards=1) as server:
-        for _ in range(30):
+        for _ in range(100):
             guest = Guest(server)
             guest.look()
         path = "/charrnn/dashboard/kernels"
         for _ in range(3):  # somebody who is gone before the kernel is there
             with raw.connected(server) as connection:
                 connection.sendall(raw.head(server, "POST", path, Content_Length=0))
-        id = guest.open()["id"]
-        wait_for(lambda: guest.kernel(id) == 404 and len(kernels(server)) == 1)
+        opened = guest.facts()
+        wait_for(lambda: len(kernels(server)) == 1 and opened["pid"] not in kernels(server))
+        assert guest.kernel(opened["id"]) == 404
 
 
 def test_beyond_the_limit_a_plain_page_says_so_until_somebody_leaves(tmp_path: Path) -> None:

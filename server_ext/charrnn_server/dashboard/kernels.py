@@ -147,6 +147,7 @@ class Dashboards:
         self._most: int | None = None
         self._open: dict[str, Dashboard] = {}
         self._opening = 0
+        self._starting = asyncio.Semaphore(os.cpu_count() or 1)
         self._spares: deque[asyncio.Task[tuple[str, NotebookClient]]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watching = False
@@ -205,7 +206,11 @@ class Dashboards:
         return await self._made(*await self._started(), user, origin)
 
     async def _started(self) -> tuple[str, NotebookClient]:
-        """A new kernel that has everything imported."""
+        """A new kernel that has everything imported. As many start at a time as there are cores."""
+        async with self._starting:
+            return await self._start()
+
+    async def _start(self) -> tuple[str, NotebookClient]:
         if self._variables is None:
             self._variables = dict(await asyncio.to_thread(self._environment))
         variables = child.environment(
@@ -298,6 +303,10 @@ class Dashboards:
         """A browser has come."""
         dashboard.sockets.add(socket)
         dashboard.was_opened = True
+
+    def asked_for(self, dashboard: Dashboard) -> None:
+        """A browser without a connection has asked for it: one that is slow, or that tries to connect again."""
+        dashboard.since = time.monotonic()
 
     def disconnected(self, dashboard: Dashboard, socket: Socket) -> None:
         """A browser is gone."""

@@ -157,7 +157,7 @@ class OpenHandler(Asked):
 class KernelHandler(Asked):
     @action("read")
     async def get(self, id: str) -> None:
-        self.theirs(id)
+        self.dashboards.asked_for(self.theirs(id))
         model = self.dashboards.kernels.kernel_model(id)
         self.set_header("Cache-Control", "no-store")
         moment = model["last_activity"]

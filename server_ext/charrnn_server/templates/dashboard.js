@@ -6,6 +6,7 @@
   const cells = document.getElementById("rendered_cells");
   const headers = { "X-XSRFToken": page.xsrf };
   let kernel = null;
+  let asking = null; // the timer of a page that has no connection yet
   let gone = false;
 
   /* Voilà's front end begins with the page's `load` event, which may be over before it has come or before there is a
@@ -52,10 +53,29 @@
   const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?…]$/.test(text) ? "" : "."}`;
   const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+  /* whether the kernel is there still; a slow page asks now and then, so that it is not taken for one that has gone */
+  async function isThere() {
+    const answer = await fetch(`${page.dashboard}/api/kernels/${kernel}`, { cache: "no-store" });
+    return answer.status !== 404 && answer.status !== 403;
+  }
+
+  /* a kernel that is still there when the front end is */
+  async function open() {
+    const loaded = new Promise((resolve) => { frontEnd.onload = resolve; });
+    for (;;) {
+      const opened = await openDashboard();
+      kernel = opened.id;
+      if (gone) { leave(); return opened; }
+      asking = setInterval(() => isThere().catch(() => {}), 5000);
+      await loaded;
+      if (await isThere()) return opened;
+      clearInterval(asking);
+    }
+  }
+
   async function run() {
-    const opened = await openDashboard();
-    kernel = opened.id;
-    if (gone) { leave(); return; }
+    const opened = await open();
+    if (gone) return;
     document.body.dataset.kernelId = kernel; // where the front end looks for what its configuration does not have
     for (const output of opened.outputs) {
       const cell = document.createElement("div");
@@ -101,8 +121,7 @@
       await pause(1000);
       while (!gone && connection.connectionStatus !== "connected") {
         try {
-          const answer = await fetch(`${page.dashboard}/api/kernels/${kernel}`, { cache: "no-store" });
-          if (answer.status === 404 || answer.status === 403) {
+          if (!await isThere()) {
             tell("This dashboard has ended. What was trained or written is kept: reload the page to go on.");
             return;
           }
@@ -116,6 +135,9 @@
       tell("");
       looking = false;
     };
+    const connected = () => { if (connection.connectionStatus === "connected") clearInterval(asking); };
+    connected();
+    connection.connectionStatusChanged.connect(connected);
     connection.connectionStatusChanged.connect(look);
     connection.statusChanged.connect(() => { if (connection.status === "dead") look(); });
   }
