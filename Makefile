@@ -13,6 +13,7 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 FILE ?=
 MINUTES ?= 1
+SIDE_BY_SIDE ?= 2
 
 .DEFAULT_GOAL := run
 .PHONY: run learn test lint bench lock clean
@@ -25,7 +26,8 @@ learn: $(INSTALLED)
 
 test: lint
 	@scripts/system.sh
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses $(SIDE_BY_SIDE) --dist loadfile -m "not alone"
+	$(PYTHON) -m pytest -m alone
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .

@@ -36,6 +36,7 @@ from tests.jobs.trainings import (
 from tests.jobs.wire import Wire
 from tests.mariadb import MariaDB
 
+pytestmark = pytest.mark.alone
 LEASE = 10.0  # seconds: shorter than people's, for the tests' sake
 STEPS = 8000  # more than are done until the last of all kills
 SLOW = {"rnn_size": 64, "num_layers": 2, "batch_size": 16, "seq_length": 32}  # some hundred steps a second
