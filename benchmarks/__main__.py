@@ -3,7 +3,7 @@
     make bench PEER=PATH/torch_lstm.py PEER_PYTHON=PYTHON TEXT=tinyshakespeare.txt
 
 The peer is optional and lives in its own environment; without it the table says that it was not run. Without a text
-the rows of quality are left out. All of it takes most of an hour, on a machine that does nothing else meanwhile.
+the rows of quality are left out. All of it takes an hour or more, on a machine that does nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks import (
     quality,
     server,
     server_dashboards,
+    server_load,
     server_startup,
     server_upload,
     startup,
@@ -30,7 +31,7 @@ from benchmarks.table import Peer, markdown
 
 NAMES = (
     *("startup", "ingest", "generation", "training", "quality", "database", "jobs"),
-    *("server", "server_startup", "server_upload", "server_dashboards"),
+    *("server", "server_startup", "server_upload", "server_dashboards", "server_load"),
 )
 
 
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--peer-python", default="python3", help="a Python that has PyTorch")
     parser.add_argument("--text", type=Path, help="the text for the rows of quality: tiny Shakespeare")
     parser.add_argument("--runs", type=int, default=3, help="of each side")
+    parser.add_argument("--minutes", type=float, default=server_load.MINUTES, help="of server_load")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:
@@ -60,6 +62,7 @@ def main() -> None:
         "server_startup": lambda: server_startup.rows(),
         "server_upload": lambda: server_upload.rows(),
         "server_dashboards": lambda: server_dashboards.rows(),
+        "server_load": lambda: server_load.rows(options.minutes),
     }
     rows = [row for name in options.names or NAMES for row in benchmarks[name]()]
     print(f"charrnn, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores of {processor()}\n")

@@ -100,7 +100,7 @@ def _written(server: Server, id: str, form: str, clients: int, runs: int) -> dic
 
 
 def _load(server: Server, *arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.server_load", str(server.port), TOKEN, *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.clients", str(server.port), TOKEN, *map(str, arguments)]
     result: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return result
 
