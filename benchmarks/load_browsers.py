@@ -35,7 +35,7 @@ class Someone:
 
     async def live(self, browser: Browser, number: int, end: float) -> None:
         """Open the dashboard, and use it until the end."""
-        await asyncio.sleep(self.chance.uniform(0, min(60.0, (end - time.monotonic()) / 3)))
+        await asyncio.sleep(self.chance.uniform(0, min(120.0, (end - time.monotonic()) / 3)))
         headers = {"X-Forwarded-For": f"10.200.7.{number + 1}"}
         context = await browser.new_context(viewport=DESK, extra_http_headers=headers)  # type: ignore[arg-type]
         context.set_default_timeout(PATIENCE)

@@ -25,6 +25,7 @@ from typing import Any
 
 API = "/charrnn/api/v1"
 PAUSE, LONGEST_PAUSE = 10.0, 60.0  # seconds between two things that somebody does: on average, and at most
+TRY_AGAIN = 10.0  # seconds after which somebody who was refused comes again, as the server asks for
 FOLLOWED = 60.0  # seconds that somebody follows a model without a break
 TIMEOUT = 60.0  # seconds without an answer, after which a person gives up
 REFUSALS = (413, 429)  # answers that a policy means
@@ -94,13 +95,13 @@ class Person:
 
     async def live(self, end: float) -> None:
         """Come, do this and that, and follow what was uploaded, until the end."""
-        await asyncio.sleep(self.chance.uniform(0, min(30.0, (end - time.monotonic()) / 4)))
+        await asyncio.sleep(self.chance.uniform(0, min(120.0, (end - time.monotonic()) / 4)))
         address = f"10.{self.number // 250}.7.{self.number % 250 + 1}"
         self.headers = f"X-Forwarded-For: {address}\r\nAccept: application/json\r\n"
         while not await self.arrive():
-            if time.monotonic() + 2 > end:
+            if time.monotonic() + TRY_AGAIN > end:
                 return
-            await asyncio.sleep(2)
+            await asyncio.sleep(TRY_AGAIN)
         following = asyncio.create_task(self.follow(end))
         while (now := time.monotonic()) < end:
             work = self.chance.choices(
