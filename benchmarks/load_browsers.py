@@ -1,6 +1,6 @@
 """People who have the dashboard open in Chromium, several at a time, in a process of their own.
 
-    python -m benchmarks.load_browsers PORT PEOPLE SECONDS
+    python -m benchmarks.load_browsers PORT PEOPLE SECONDS MODEL
 
 Each is a browser of somebody else, from an address of its own. They open the dashboard, and now and then load it again,
 look at a model and have it write. It prints, as JSON, what took how long and what went wrong.
@@ -9,13 +9,14 @@ look at a model and have it write. It prints, as JSON, what took how long and wh
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
-import re
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -25,12 +26,28 @@ from tests.e2e.browser import CHROMIUM, CONTROL, DESK, OPTIONS
 
 PAUSE = 30.0  # seconds between two things that somebody does, on average
 PATIENCE = 60_000  # milliseconds
+TRY_AGAIN = 10.0  # seconds
+IMPORT = """
+async (file) => {
+  const xsrf = document.cookie.match(/_xsrf=([^;]+)/)?.[1] ?? "";
+  const body = Uint8Array.from(atob(file), (each) => each.charCodeAt(0));
+  const headers = {"X-XSRFToken": xsrf, "Content-Type": "application/octet-stream"};
+  const answer = await fetch("/charrnn/api/v1/models/import?name=mine", {method: "POST", headers, body});
+  if (answer.status !== 201) throw new Error(`status ${answer.status}`);
+  return (await answer.json()).id;
+}
+"""
 
 
 class Someone:
     """One person with a browser."""
 
-    def __init__(self, site: str, times: dict[str, list[float]], errors: Counter[str], chance: random.Random) -> None:
+    model = ""
+
+    def __init__(
+        self, site: str, file: bytes, times: dict[str, list[float]], errors: Counter[str], chance: random.Random
+    ) -> None:
+        self.file = file
         self.site, self.times, self.errors, self.chance = site, times, errors, chance
 
     async def live(self, browser: Browser, number: int, end: float) -> None:
@@ -44,6 +61,9 @@ class Someone:
             page.on("pageerror", lambda error: self.errors.update([f"in a page: {str(error)[:80]}"]))
             page.on("response", self._answered)
             await self.counted("open the dashboard", lambda: self.open(page))
+            while time.monotonic() < end and not self.model:
+                await self.counted("bring a model into the dashboard", lambda: self.bring(page))
+                await asyncio.sleep(TRY_AGAIN if not self.model else 0)
             while time.monotonic() < end:
                 what, work = self.chance.choices(
                     [
@@ -65,26 +85,23 @@ class Someone:
         await page.wait_for_selector(CONTROL)
         await page.wait_for_selector("#start", state="detached")
 
-    async def click(self, page: Page) -> None:
-        """Back to the list, and into its first model."""
-        await self.to_list(page)
-        model = page.locator("#rendered_cells a[href*='/']").first
-        if await model.count():
-            await model.click()
-        await page.wait_for_selector(CONTROL)
+    async def bring(self, page: Page) -> None:
+        """Hand over a model, as a script of the page does."""
+        self.model = await page.evaluate(IMPORT, base64.b64encode(self.file).decode())
 
-    async def to_list(self, page: Page) -> None:
+    async def click(self, page: Page) -> None:
+        """To the list, and into the model."""
         await page.evaluate("location.hash = ''")
-        await page.wait_for_selector(CONTROL)
+        await page.locator("#rendered_cells").get_by_text("mine", exact=True).first.click()
+        await page.wait_for_url(f"**{self.model}*")
 
     async def write(self, page: Page) -> None:
-        """Have the shipped model write, where the dashboard shows a button for it."""
-        button = page.get_by_role("button", name=re.compile("^Write$")).first
-        if not await button.count():
-            await self.to_list(page)
-            return
-        await button.click()
-        await page.wait_for_selector("article .written")
+        """Have the model write, and wait for its first characters."""
+        await page.goto(f"{self.site}/charrnn#writing/{self.model}", wait_until="commit")
+        await page.get_by_role("tab", name="Write", exact=True).click()
+        panel = page.get_by_role("tabpanel", name="Write", exact=True)
+        await panel.get_by_role("button", name="Write", exact=True).click()
+        await panel.locator("article .written").first.wait_for()
 
     async def counted(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         began = time.perf_counter()
@@ -100,14 +117,14 @@ class Someone:
             self.errors[f"in a page: status {response.status}"] += 1
 
 
-async def use(port: int, people: int, seconds: float) -> dict[str, Any]:
+async def use(port: int, people: int, seconds: float, file: bytes) -> dict[str, Any]:
     """All of them, for so long."""
     times: dict[str, list[float]] = defaultdict(list)
     errors: Counter[str] = Counter()
     end = time.monotonic() + seconds
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        everybody = [Someone(f"http://127.0.0.1:{port}", times, errors, random.Random(n)) for n in range(people)]
+        everybody = [Someone(f"http://127.0.0.1:{port}", file, times, errors, random.Random(n)) for n in range(people)]
         ends = await asyncio.gather(
             *(someone.live(browser, number, end) for number, someone in enumerate(everybody)), return_exceptions=True
         )
@@ -119,8 +136,8 @@ async def use(port: int, people: int, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    port, people, seconds = sys.argv[1:]
-    print(json.dumps(asyncio.run(use(int(port), int(people), float(seconds)))))
+    port, people, seconds, model = sys.argv[1:]
+    print(json.dumps(asyncio.run(use(int(port), int(people), float(seconds), Path(model).read_bytes()))))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _used(
     memory = _Memory(server)
     with memory:
         load = _begun("load_users", server.port, users, seconds, model)
-        browsers = _begun("load_browsers", server.port, dashboards, seconds) if dashboards else None
+        browsers = _begun("load_browsers", server.port, dashboards, seconds, model) if dashboards else None
         try:
             give_up = time.monotonic() + seconds + LATE_SECONDS
             used = _heard("load_users", load, give_up)
