@@ -3,7 +3,7 @@
     python -m benchmarks.load_browsers PORT PEOPLE SECONDS MODEL
 
 Each is a browser of somebody else, from an address of its own. They open the dashboard, and now and then load it again,
-look at a model and have it write. It prints, as JSON, what took how long and what went wrong.
+or have a model write. It prints, as JSON, what took how long and what went wrong.
 """
 
 from __future__ import annotations
@@ -68,10 +68,9 @@ class Someone:
                 what, work = self.chance.choices(
                     [
                         ("load the dashboard again", lambda: self.open(page)),
-                        ("click on a model", lambda: self.click(page)),
                         ("have it write in the dashboard", lambda: self.write(page)),
                     ],
-                    [1, 2, 2],
+                    [1, 2],
                 )[0]
                 await self.counted(what, work)
                 pause = min(self.chance.expovariate(1 / PAUSE), 2 * PAUSE)
@@ -88,12 +87,6 @@ class Someone:
     async def bring(self, page: Page) -> None:
         """Hand over a model, as a script of the page does."""
         self.model = await page.evaluate(IMPORT, base64.b64encode(self.file).decode())
-
-    async def click(self, page: Page) -> None:
-        """To the list, and into the model."""
-        await page.evaluate("location.hash = ''")
-        await page.locator("#rendered_cells").get_by_text("mine", exact=True).first.click()
-        await page.wait_for_url(f"**{self.model}*")
 
     async def write(self, page: Page) -> None:
         """Have the model write, and wait for its first characters."""
