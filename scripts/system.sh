@@ -9,6 +9,7 @@ NEEDED=(
     my_print_defaults:mariadb-client-core
     curl:curl
     chromium:chromium
+    nginx:nginx
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
