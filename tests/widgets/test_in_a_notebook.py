@@ -80,7 +80,8 @@ def test_a_training_shows_itself_in_place_and_the_stop_button_leaves_the_model_s
                 notebook.manager.interrupt_kernel()
                 pressed.append(True)
 
-    cell = "import charrnn\nmodel = charrnn.train('poems.txt', until_stopped=True, rnn_size=16, num_layers=1)"
+    options = "minutes=60, rnn_size=16, num_layers=1, learning_rate=1e-6"
+    cell = f"import charrnn\nmodel = charrnn.train('poems.txt', {options})"
     messages = notebook.run(cell, stop_when_it_learns)
     assert of_kind(messages, "error", "stream") == []
     assert len(of_kind(messages, "display_data")) == 1
