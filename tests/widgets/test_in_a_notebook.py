@@ -87,7 +87,7 @@ def test_a_training_shows_itself_in_place_and_the_stop_button_leaves_the_model_s
     assert len(of_kind(messages, "display_data")) == 1
     assert len({each["transient"]["display_id"] for each in shown}) == 1
     assert "<progress" not in shown[-1]["data"]["text/html"]
-    assert "stopped" in shown[-1]["data"]["text/plain"]
+    assert "interrupted at step" in shown[-1]["data"]["text/plain"]
 
     model = notebook.result("model")
     assert "not finished" in model["text/html"]
