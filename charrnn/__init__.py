@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from charrnn import errors, events
+    from charrnn import errors, events, widgets
     from charrnn.errors import (
         AmbiguousName,
         CharRNNError,
@@ -75,6 +75,7 @@ __all__ = [
     "load",
     "samples",
     "train",
+    "widgets",
 ]
 
 _HOMES = {
@@ -109,6 +110,7 @@ _HOMES = {
     "load": "charrnn.network.model",
     "samples": "charrnn.text.samples",
     "train": "charrnn.learn",
+    "widgets": "charrnn.widgets",
 }
 
 

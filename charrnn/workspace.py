@@ -330,7 +330,8 @@ class Workspace:
                 from charrnn.text import samples
 
                 text = stack.enter_context(self._storage.scratch(_folder(id))) / "corpus.txt"
-                samples.write(str(sample), text)
+                first, progress = _halves(progress)
+                samples.write(str(sample), text, progress=first)
                 shown = name or str(sample)
             else:
                 text = stack.enter_context(self._received(source, _folder(id), self._room(record), InvalidCorpus))
@@ -962,6 +963,13 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         pass  # somebody else's
     return True
+
+
+def _halves(progress: Callable[[float], None] | None) -> tuple[Callable[[float], None] | None, ...]:
+    """Two things that are done one after the other, each of which knows only its own progress."""
+    if progress is None:
+        return None, None
+    return lambda done: progress(done / 2), lambda done: progress(0.5 + done / 2)
 
 
 def _rows(limit: int) -> int:

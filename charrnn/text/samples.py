@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.errors import InvalidCorpus, WouldOverwrite
 from charrnn.files import complete_or_absent
 
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
 PYTHON_BYTES = 3_000_000
 _LONGEST_DOWNLOAD = 1 << 30  # bytes
+_PIECE = 1 << 16  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 # Folders of the standard library that are not what one would call its code: tests, installed packages, tables.
 _LEFT_OUT = {
@@ -54,14 +59,17 @@ def names() -> list[str]:
     return sorted(SAMPLES, key=lambda name: (SAMPLES[name].url is not None, name))
 
 
-def write(name: str, path: str | Path, *, limit: int | None = PYTHON_BYTES) -> Path:
+def write(
+    name: str, path: str | Path, *, limit: int | None = PYTHON_BYTES, progress: Callable[[float], None] | None = None
+) -> Path:
     """Write the sample `name` to `path`, fetching it if it has a URL. Returns the path.
 
     `limit`: at most so many bytes of whole modules of `python`; None for all of them. Other samples have one size.
+    `progress` is called with the fraction that is fetched, where there is something to fetch, and may raise to give up.
     Raises InvalidCorpus when there is no such sample or it cannot be had, WouldOverwrite when another file is there.
     """
     sample, path = _sample(name), Path(path)
-    content = _python(limit) if sample.url is None else _fetched(sample, path)
+    content = _python(limit) if sample.url is None else _fetched(sample, path, progress)
     return _written(sample, content, path)
 
 
@@ -97,7 +105,7 @@ def _written(sample: Sample, content: bytes, path: Path) -> Path:
     return path
 
 
-def _fetched(sample: Sample, path: Path) -> bytes:
+def _fetched(sample: Sample, path: Path, progress: Callable[[float], None] | None) -> bytes:
     """The bytes of a sample, from `path` if it is already there, else from its URL; checked either way."""
     if path.is_file() and _is_whole(sample, there := path.read_bytes()):
         return there
@@ -111,7 +119,7 @@ def _fetched(sample: Sample, path: Path) -> bytes:
     url = str(sample.url)
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-            content: bytes = response.read(_LONGEST_DOWNLOAD)
+            content = _read(response, progress)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise InvalidCorpus(
@@ -125,6 +133,16 @@ def _fetched(sample: Sample, path: Path) -> bytes:
             f"their SHA-256 is {found}, not {sample.sha256}. Nothing was written"
         )
     return content
+
+
+def _read(response: HTTPResponse, progress: Callable[[float], None] | None) -> bytes:
+    """What a server sends, to its end. The fraction stays 0 where the server does not say how much will come."""
+    content, announced = bytearray(), response.length
+    while len(content) < _LONGEST_DOWNLOAD and (piece := response.read1(_PIECE)):
+        content += piece
+        if progress is not None:
+            progress(min(1.0, len(content) / announced) if announced else 0.0)
+    return bytes(content)
 
 
 def _is_whole(sample: Sample, content: bytes) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 from charrnn.errors import CharRNNError, InvalidOptions, ModelNotFound
 from charrnn.jobs.records import ModelRecord, Position
-from charrnn.widgets.view import View, asked
+from charrnn.widgets.training import record_of
+from charrnn.widgets.view import ALONE, View, asked
 from charrnn.widgets.visitor import workspace_of_visitor
 from charrnn.workspace import Workspace
 
@@ -23,13 +24,16 @@ OPTIONS = (
 
 
 class CompareView(View):
-    """Compare models of the workspace: ids, names or records. Raises ModelNotFound and AmbiguousName."""
+    """Compare models of the workspace: ids, names or records.
+
+    Raises ModelNotFound and AmbiguousName, and InvalidOptions for a model without a training in the workspace.
+    """
 
     front = ("chart.js", "chart.css")
 
     def __init__(self, models: Sequence[str | ModelRecord] = (), workspace: Workspace | None = None) -> None:
         workspace = workspace_of_visitor() if workspace is None else workspace
-        self._first = [workspace.find(model).id if isinstance(model, str) else model.id for model in models]
+        self._first = [record_of(workspace, model).id for model in models]
         self._prefix = ""
         super().__init__(workspace)
 
@@ -59,7 +63,8 @@ class CompareView(View):
         found = []
         for id in ids:
             try:
-                found.append(self._one(id))
+                with ALONE:
+                    found.append(self._one(id))
             except ModelNotFound:
                 continue
         return found

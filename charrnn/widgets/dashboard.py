@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 import ipywidgets
 
 from charrnn.errors import CharRNNError
 from charrnn.widgets.navigation import Navigation
-from charrnn.widgets.view import View
+from charrnn.widgets.view import View, unseen
 from charrnn.widgets.visitor import workspace_of_visitor
 from charrnn.workspace import Workspace
 
@@ -66,5 +65,5 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]
     def _connect(self, view: View) -> None:
         view._go = self.visit
 
-    def _repr_keys(self) -> Any:  # a dashboard's repr need not list its parts
-        return ()
+    def __repr__(self) -> str:
+        return unseen(self)

@@ -139,7 +139,7 @@ class ModelsView(View):
         record = self.workspace.create(name, sample="python", start=True, minutes=minutes)
         self.workspace.ensure_supervised()
         self.refresh()
-        self.go("training", record.id)
+        self.lead("training", record.id)
 
     def _minutes(self) -> float:
         limit = self.workspace.policy.of(self.workspace.user).max_minutes
@@ -152,4 +152,4 @@ class ModelsView(View):
 
         record = self.workspace.import_model(built_in_model(), "Python, ready to write")
         self.refresh()
-        self.go("writing", record.id)
+        self.lead("writing", record.id)

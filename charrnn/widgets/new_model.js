@@ -316,23 +316,28 @@ export default {
 
     const takeSample = async (each) => {
       if (sending) return;
-      sending = { cancel() {} };
+      sending = { sample: true, cancel: () => page.ask("cancel_sample").catch(page.trouble) };
       shownFile = each.name;
       page.trouble(null);
       refused.hidden = true;
-      cancel.hidden = true;
+      cancel.hidden = false;
       bar.removeAttribute("value");
       words.textContent = each.fetched ? `${each.name}: it is being fetched …` : `${each.name}: it is being put together …`;
       stage(true);
+      cancel.focus();
+      let again = false;
       try {
         await page.ask("sample", { sample: each.name, name: name.value.trim(), id: page.state().chosen?.id ?? null });
         arrived();
       } catch (error) {
-        await refuse(error, null);
+        again = error.reason === "Cancelled";
+        if (again) page.say("Cancelled. Nothing of it was kept.");
+        else await refuse(error, null);
       } finally {
         sending = null;
         stage(false);
-        if (!refused.hidden) refused.focus();
+        if (again) choose.focus();
+        else if (!refused.hidden) refused.focus();
       }
     };
 
@@ -425,6 +430,7 @@ export default {
     const render = (state) => {
       if (!state.groups) return;
       if (!built) build(state);
+      if (sending?.sample && state.there > 0) bar.value = state.there;
       const chosen = state.chosen ?? null;
       if ((chosen?.id ?? null) !== shownId) {
         shownId = chosen?.id ?? null;

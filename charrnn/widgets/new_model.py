@@ -42,6 +42,10 @@ REST = "How often it reports"
 LEFT_OUT = ("minutes", UNTIL_STOPPED)  # which the one question that matters asks for
 
 
+class Cancelled(CharRNNError):
+    """Somebody did not want to wait for a text any more."""
+
+
 class NewModelView(View):
     """A text becomes a model: hand it over, look at the report, choose how long, start."""
 
@@ -50,6 +54,7 @@ class NewModelView(View):
     def __init__(self, workspace: Workspace | None = None) -> None:
         self._chosen: str | None = None
         self._incoming: Incoming | None = None
+        self._no_sample = threading.Event()  # is wanted any more
         self._receiving, self._looking = threading.Lock(), threading.RLock()
         super().__init__(workspace)
 
@@ -118,7 +123,7 @@ class NewModelView(View):
         if id is not None and name.strip() and name.strip() != self.workspace.get(id).name:
             self.workspace.rename(id, name)
         self._choose(None)
-        self.go("models")
+        self.lead("models")
 
     @asked
     def start(self, id: str, name: str, budget: str, options: dict[str, str]) -> None:
@@ -133,18 +138,36 @@ class NewModelView(View):
         self.workspace.start(id)
         self.workspace.ensure_supervised()
         self._choose(id if self._go is None else None)
-        self.go("training", id)
+        self.lead("training", id)
 
     # its text ---------------------------------------------------------------------------------------------------------
 
     @asked
     def sample(self, sample: str, name: str, id: str | None = None) -> None:
-        """Take a sample text, for a new model or for this one. Raises InvalidCorpus where it cannot be had."""
-        if id is None:
-            record = self.workspace.create(name if name.strip() else sample, sample=sample)
-        else:
-            record = self.workspace.attach(id, sample=sample)
+        """Take a sample text, for a new model or for this one, and show how much of it is there.
+
+        Raises InvalidCorpus where it cannot be had, and Cancelled.
+        """
+        self._no_sample = no_sample = threading.Event()
+
+        def there(done: float) -> None:
+            if no_sample.is_set():
+                raise Cancelled("cancelled: nothing of it was kept")
+            self.show(there=round(done, 2))
+
+        try:
+            if id is None:
+                record = self.workspace.create(name if name.strip() else sample, sample=sample, progress=there)
+            else:
+                record = self.workspace.attach(id, sample=sample, progress=there)
+        finally:
+            self.show(there=None)
         self.choose(record.id)
+
+    @asked
+    def cancel_sample(self) -> None:
+        """Do not wait for the sample any longer: `sample` raises Cancelled, and nothing has changed."""
+        self._no_sample.set()
 
     @asked
     def begin_text(self, name: str, size: int, id: str | None = None) -> None:
@@ -204,6 +227,7 @@ class NewModelView(View):
     def close(self) -> None:
         """End, and forget a text that has not come whole."""
         self.cancel_text()
+        self.cancel_sample()
         super().close()
 
 

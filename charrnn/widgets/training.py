@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from charrnn.errors import CharRNNError, ModelNotFound, NoText
+from charrnn.errors import CharRNNError, InvalidOptions, ModelNotFound, NoText
 from charrnn.jobs.records import ModelRecord, Position
 from charrnn.jobs.status import Status
-from charrnn.widgets.view import View, asked
+from charrnn.widgets.view import ALONE, View, asked
 from charrnn.widgets.visitor import workspace_of_visitor
 from charrnn.workspace import Workspace
 
@@ -19,13 +19,16 @@ AT_ONCE = 1000  # of lines, of metrics and of samples in one answer
 
 
 class TrainingView(View):
-    """Watch a model of the workspace learn: its id, its name or its record. Raises ModelNotFound and AmbiguousName."""
+    """Watch a model of the workspace learn: its id, its name or its record.
+
+    Raises ModelNotFound and AmbiguousName, and InvalidOptions for a model without a training in the workspace.
+    """
 
     front = ("chart.js", "chart.css")
 
     def __init__(self, model: str | ModelRecord | None = None, workspace: Workspace | None = None) -> None:
         workspace = workspace_of_visitor() if workspace is None else workspace
-        self._id = workspace.find(model).id if isinstance(model, str) else model.id if model is not None else None
+        self._id = None if model is None else record_of(workspace, model).id
         super().__init__(workspace)
 
     def choose(self, id: str) -> None:
@@ -69,7 +72,8 @@ class TrainingView(View):
     def guesses(self, id: str) -> dict[str, float] | None:
         """What mere guessing would reach, in nats per character; None where there is no text to count."""
         try:
-            return dataclasses.asdict(self.workspace.guesses(id))
+            with ALONE:
+                return dataclasses.asdict(self.workspace.guesses(id))
         except NoText:
             return None
 
@@ -108,6 +112,22 @@ class TrainingView(View):
         if not self.workspace.ensure_supervised():
             raise CharRNNError("it waits in the queue, but nobody trains: run `charrnn supervise` somewhere")
         self.look()
+
+
+def record_of(workspace: Workspace, model: str | ModelRecord) -> ModelRecord:
+    """A model of the workspace by its id, its name or its record.
+
+    Raises ModelNotFound and AmbiguousName, and InvalidOptions for what is none of these.
+    """
+    if isinstance(model, str):
+        return workspace.find(model)
+    if isinstance(model, ModelRecord):
+        return model
+    raise InvalidOptions(
+        "trainings of a workspace are shown here: give the id, the name or the record of one, as Workspace().create() "
+        f"returns it, not {type(model).__name__!r}. What charrnn.train() returned has been trained: Writer(model) "
+        "writes with it"
+    )
 
 
 def described(record: ModelRecord) -> dict[str, Any]:

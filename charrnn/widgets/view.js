@@ -106,6 +106,8 @@ function view(build) {
     const root = h("div", { class: "body" });
     const ends = [];
     el.classList.add("charrnn");
+    // What is pressed here is not for JupyterLab, where "b" adds a cell: it asks the very element that has the focus.
+    el.addEventListener("focusin", (event) => (event.target.dataset.lmSuppressShortcuts = "true"));
     el.append(kernelTrouble, ownTrouble, root, live);
     const told = (element, text) => {
       element.textContent = text ?? "";

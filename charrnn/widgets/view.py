@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 PULSE = 1.0  # seconds between two looks at what is new
 THREADS = 8  # answers in the making at a time: texts that are written, files that are read
+ALONE = threading.Lock()  # for what reads whole texts and trainings: one at a time in a process, which has one visitor
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -136,7 +137,13 @@ class View(anywidget.AnyWidget):
 
     @asked
     def go(self, place: str, id: str | None = None) -> None:
-        """Open another place of the dashboard, if the view is part of one."""
+        """Open another place of the dashboard. Raises CharRNNError where the view is part of none."""
+        if self._go is None:
+            raise CharRNNError("This view stands alone. charrnn.widgets.Dashboard() shows all of them together.")
+        self._go(place, id)
+
+    def lead(self, place: str, id: str | None = None) -> None:
+        """Open another place after something was done here, if the view is part of a dashboard."""
         if self._go is not None:
             self._go(place, id)
 
@@ -148,6 +155,9 @@ class View(anywidget.AnyWidget):
         if attended:
             self._pool.submit(self.look)
 
+    def __repr__(self) -> str:
+        return unseen(self)
+
     def close(self) -> None:
         """End everything that is being answered."""
         for event in list(getattr(self, "_cancelled", {}).values()):  # a view that could not be made has none
@@ -157,6 +167,11 @@ class View(anywidget.AnyWidget):
 
 
 _NOTHING = object()
+
+
+def unseen(widget: object) -> str:
+    """What stands in a saved notebook where the widget was: it needs a kernel to be seen."""
+    return f"charrnn.widgets.{type(widget).__name__}: run this cell to see it"
 
 
 def _joined(kind: str, front: tuple[str, ...], own: Path) -> str:
@@ -180,6 +195,9 @@ def described(error: Exception) -> dict[str, Any]:
         wrong = {str(each["loc"][0] if each["loc"] else ""): each["msg"] for each in error.errors()}
         told = "; ".join(f"{name}: {message}" for name, message in wrong.items())
         return {"message": told, "reason": "InvalidOptions", "fields": wrong}
+    if isinstance(error, MemoryError):
+        too_much = "This takes more memory than there is: ask for less at a time."
+        return {"message": too_much, "reason": "MemoryError", "fields": {}}
     LOG.error("a view could not answer", exc_info=error)
     return {"message": f"Something went wrong inside charrnn: {error!r}", "reason": "Error", "fields": {}}
 

@@ -6,12 +6,18 @@ of the dashboard runs; nothing that a browser sends comes here.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charrnn.workspace import Workspace
+
+
+MEMORY = 1 << 30  # bytes that the process of a visitor may take besides what it has
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,23 @@ def enter(user: str | None = None, origin: str | None = None) -> None:
     with _lock:
         if _visitor not in (None, visitor):
             raise RuntimeError("this process has its visitor already")
+        if _visitor is None and origin is not None:
+            limit_memory(MEMORY)
         _visitor = visitor
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take so many bytes more than it has, so that no stranger takes all that the machine has.
+
+    Beyond that it meets MemoryError. Where the system does not tell how much a process has, there is no limit.
+    """
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        status = Path("/proc/self/status").read_text()
+        if (found := re.search(r"^VmData:\s*(\d+) kB$", status, re.MULTILINE)) is not None:
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (1024 * int(found[1]) + more, hard))
 
 
 def workspace_of_visitor() -> Workspace:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from charrnn.errors import InvalidOptions
 from charrnn.jobs.records import ModelRecord
 from charrnn.widgets.subject import NOTHING, Held, Kept, Subject
-from charrnn.widgets.view import View, asked
+from charrnn.widgets.view import ALONE, View, asked
 from charrnn.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ WORD, LINE = 24, 400  # characters at most, when the model goes on with one
 
 class Writer(View):
     """Write with a model: an id, a name or a record of the workspace, or a model that `charrnn.train` or
-    `charrnn.load` returned. Raises ModelNotFound and AmbiguousName."""
+    `charrnn.load` returned. Raises ModelNotFound, AmbiguousName, and InvalidOptions for what is none of these."""
 
     front = (
         "written.js", "writer_write.js", "writer_together.js", "writer_temperatures.js", "writer_surprise.js",
@@ -57,7 +57,16 @@ class Writer(View):
     def _subject_of(self, model: str | ModelRecord | Model) -> Subject:
         if isinstance(model, str):
             return Kept(self.workspace, self.workspace.find(model).id)
-        return Kept(self.workspace, model.id) if isinstance(model, ModelRecord) else Held(model)
+        if isinstance(model, ModelRecord):
+            return Kept(self.workspace, model.id)
+        from charrnn.network.model import Model
+
+        if not isinstance(model, Model):
+            raise InvalidOptions(
+                "give a model that charrnn.train() or charrnn.load() returned, or the id, the name or the record of "
+                f"one of the workspace, not {type(model).__name__!r}"
+            )
+        return Held(model)
 
     def choose(self, id: str) -> None:
         """Write with this model of the workspace from now on."""
@@ -172,8 +181,9 @@ class Writer(View):
         _refuse_long("text", text, COMPARED)
         if not text:
             raise InvalidOptions("there is no text to look for yet")
-        for done, found in self._chosen.search_copies(text):
-            yield {"done": done, "found": None if found is None else dataclasses.asdict(found)}
+        with ALONE:
+            for done, found in self._chosen.search_copies(text):
+                yield {"done": done, "found": None if found is None else dataclasses.asdict(found)}
 
 
 def _parts(model: Model, wanted: list[tuple[SamplingOptions, int]]) -> Iterator[dict[str, Any]]:

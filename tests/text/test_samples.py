@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,34 +12,18 @@ import pytest
 from charrnn.errors import InvalidCorpus, WouldOverwrite
 from charrnn.text import samples
 from charrnn.text.corpus import ingest
-
-PLAY = "First Citizen:\nBefore we proceed any further, hear me speak.\n" * 100
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
+from tests.text.served import PLAY, offer, serving
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "input.txt").write_text(PLAY)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(served))) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with serving(tmp_path / "served") as server:
+        yield server
 
 
 @pytest.fixture
 def play(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> samples.Sample:
-    url = f"http://127.0.0.1:{server.server_port}/input.txt"
-    sample = samples.Sample("play", "a play", url, hashlib.sha256(PLAY.encode()).hexdigest())
-    monkeypatch.setitem(samples.SAMPLES, "play", sample)
-    return sample
+    return offer(server, monkeypatch)
 
 
 def test_the_sample_that_needs_no_network_is_named_first() -> None:
@@ -84,6 +65,20 @@ def test_a_sample_is_fetched_once_and_then_taken_from_the_folder(
     assert path.read_text() == PLAY
     (tmp_path / "served" / "input.txt").unlink()
     assert samples.fetch("play", tmp_path / "texts") == path
+
+
+def test_it_is_told_how_much_is_fetched_and_who_gives_up_leaves_nothing(tmp_path: Path, play: samples.Sample) -> None:
+    told: list[float] = []
+    path = samples.write("play", tmp_path / "whole.txt", progress=told.append)
+    assert path.stat().st_size > 0
+    assert (told, len(told) > 2, told[-1]) == (sorted(told), True, 1.0)
+
+    def give_up(done: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        samples.write("play", tmp_path / "part.txt", progress=give_up)
+    assert not (tmp_path / "part.txt").exists()
 
 
 def test_a_text_with_another_checksum_is_refused_and_not_written(

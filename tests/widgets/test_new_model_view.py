@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from charrnn import Workspace
 from charrnn.errors import InvalidCorpus, InvalidOptions, ModelNotFound, NotAllowed, QuotaExceeded, TooLarge
 from charrnn.network.options import TrainingOptions
+from charrnn.text import samples
 from charrnn.widgets import new_model as module
-from charrnn.widgets.new_model import NewModelView
+from charrnn.widgets.new_model import Cancelled, NewModelView
+from tests.text.served import PLAY, offer, serving
 from tests.workspace.played import OTHER, TEXT
 
 
@@ -174,6 +177,35 @@ def test_a_sample_becomes_a_model(view: NewModelView) -> None:
     assert (view.state["chosen"]["name"], view.state["chosen"]["status"]) == ("python", "ready")
     with pytest.raises(InvalidCorpus, match="no sample"):
         view.sample("the-moon", "")
+
+
+def test_a_sample_is_downloaded_with_its_progress_and_refused_if_it_is_another_text(
+    view: NewModelView, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[float | None] = []
+    view.observe(lambda change: there.append(change["new"].get("there")), "state")
+    with serving(tmp_path / "served") as server:
+        play = offer(server, monkeypatch)
+        view.sample("play", "")
+        assert view.state["chosen"]["report"]["characters"] == len(PLAY)
+        told = [each for each in there if each is not None]
+        assert (told == sorted(told), min(told) < 0.5, max(told)) == (True, True, 1.0)
+        assert view.state["there"] is None
+        monkeypatch.setitem(samples.SAMPLES, "play", dataclasses.replace(play, sha256="0" * 64))
+        with pytest.raises(InvalidCorpus, match="SHA-256"):
+            view.sample("play", "")
+    assert [each.name for each in workspace.list().models] == ["play"]
+
+
+def test_a_download_is_cancelled_and_leaves_nothing(
+    view: NewModelView, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view.observe(lambda change: view.cancel_sample() if change["new"].get("there") else None, "state")
+    with serving(tmp_path / "served") as server:
+        offer(server, monkeypatch)
+        with pytest.raises(Cancelled, match="nothing of it was kept"):
+            view.sample("play", "")
+    assert (workspace.list().models, left_behind(workspace)) == ([], [])
 
 
 def test_it_is_started_with_the_options_of_the_form_and_its_training_shown(

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from charrnn import Workspace
-from charrnn.errors import DatabaseUnavailable, InvalidOptions
+from charrnn.errors import CharRNNError, DatabaseUnavailable, InvalidOptions
 from charrnn.widgets import view as module
 from charrnn.widgets.models import ModelsView
 from charrnn.widgets.navigation import Navigation
-from charrnn.widgets.view import View, asked
+from charrnn.widgets.view import View, asked, described
 
 
 class Example(Navigation):
@@ -200,3 +200,15 @@ def test_every_view_brings_its_own_front_end_after_what_they_share() -> None:
     assert Navigation._esm == f"{shared}\n{own}"
     dropping, own = ((module.HERE / name).read_text(encoding="utf-8") for name in ("drop.js", "models.js"))
     assert ModelsView._esm == f"{shared}\n{dropping}\n{own}"
+
+
+def test_a_view_that_stands_alone_says_so_where_its_page_wants_to_go_elsewhere(workspace: Workspace) -> None:
+    view = View(workspace)
+    with pytest.raises(CharRNNError, match="stands alone"):
+        view.go("models")
+    view.lead("models")  # which its Python side does after something is done, to whoever follows
+    view.close()
+
+
+def test_an_answer_that_needs_more_memory_than_there_is_says_so() -> None:
+    assert "more memory than there is" in described(MemoryError())["message"]

@@ -218,14 +218,19 @@ class Dashboards:
         )
         for name in SERVERS:
             variables.pop(name, None)
-        id = await self.kernels.start_kernel(path="", env=variables)
+        starting = asyncio.ensure_future(self.kernels.start_kernel(path="", env=variables))
+        try:
+            id = await asyncio.shield(starting)
+        except asyncio.CancelledError:  # half a kernel cannot be ended
+            await self.kernels.shutdown_kernel(await starting, now=True)
+            raise
         kernel = self.kernels.get_kernel(id)
         client = NotebookClient(_notebook([]), km=kernel, startup_timeout=int(STARTING_SECONDS))
         try:
             client.kc = await client.async_start_new_kernel_client()
             await self._execute(client, [WARM])
         except BaseException:
-            await self._shut_down(id, client)
+            await self._shut_down(id, client, now=True)
             raise
         return id, client
 
@@ -236,7 +241,7 @@ class Dashboards:
         try:
             return id, client, await asyncio.wait_for(self._shown(client, user, origin), STARTING_SECONDS)
         except BaseException:
-            await self._shut_down(id, client)
+            await self._shut_down(id, client, now=True)
             raise
 
     async def _shown(self, client: NotebookClient, user: str | None, origin: str | None) -> list[dict[str, Any]]:
@@ -340,10 +345,11 @@ class Dashboards:
             socket.close(1001, "this dashboard has ended")
         await self._shut_down(dashboard.id, dashboard.client)
 
-    async def _shut_down(self, id: str, client: NotebookClient) -> None:
+    async def _shut_down(self, id: str, client: NotebookClient, *, now: bool = False) -> None:
+        """End a kernel: `now` where nobody has it yet, since one that is asked while it starts complains aloud."""
         _let_go(client)
         with contextlib.suppress(Exception):
-            await self.kernels.shutdown_kernel(id)
+            await self.kernels.shutdown_kernel(id, now=now)
 
     async def close(self) -> None:
         """End all of them."""
@@ -358,11 +364,13 @@ class Dashboards:
         for dashboard in self._open.values():
             for socket in list(dashboard.sockets):
                 socket.close(1001, "the server ends")
+        had = set(self._open)
         self._open.clear()
         for client in clients:
             _let_go(client)
         ids = list(self.kernels.list_kernel_ids())
-        await asyncio.gather(*(self.kernels.shutdown_kernel(id) for id in ids), return_exceptions=True)
+        ends = (self.kernels.shutdown_kernel(id, now=id not in had) for id in ids)
+        await asyncio.gather(*ends, return_exceptions=True)
         self._folder.cleanup()
 
     def _later(self, work: Any) -> None:
