@@ -2,7 +2,7 @@
 # Installs what the tests need from Debian's packages, where it is not there yet.
 set -euo pipefail
 
-# what must be there, and the package that brings it; the core package has no service that would start by itself
+# what must be there, and the package that brings it
 NEEDED=(
     mariadbd:mariadb-server-core
     mariadb-install-db:mariadb-server-core
@@ -39,5 +39,14 @@ quietly() {
     said=$("$@" 2>&1) || { echo "$said" >&2; return 1; }
 }
 quietly as_root apt-get update -qq || fail "could not be looked up (no right, or no network)"
+# a service that comes along (nginx has one) is not to start, now or with the machine: the tests start their own
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'as_root rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy"
+fi
 quietly as_root apt-get install -y -qq --no-install-recommends $packages || fail "could not be installed"
 [ -z "$(missing)" ] || fail "are still missing"
+case " $packages " in
+    *" nginx "*) if command -v systemctl >/dev/null; then as_root systemctl disable nginx >/dev/null 2>&1 || true; fi ;;
+esac
