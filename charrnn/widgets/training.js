@@ -50,6 +50,8 @@ export default {
     let follow = true; // the newest sample
     let before = null; // the status that was shown last
     let wake = false; // tell when it is done
+    let latest = null; // what was told of the model last
+    let entitled = title; // the page, by us
 
     // --- the parts ---
     const name = h("h2", { dir: "auto", tabindex: -1 });
@@ -184,15 +186,25 @@ export default {
       wake = false;
     }
 
-    /** Say in the page's title how far it is, and tell when it has ended. */
+    /** Tell when it has ended. */
     function happened(model) {
-      const resting = DONE.has(model.status);
-      if (before && before !== model.status && resting) ended(model);
+      if (before && before !== model.status && DONE.has(model.status)) ended(model);
       before = model.status;
-      if (!ours) return;
-      if (page.root.offsetParent === null && !wake) document.title = title; // another place is shown
-      else if (model.status === "running" && model.progress !== null) document.title = `${Math.floor(100 * model.progress)} % · ${model.name} · charrnn`;
-      else document.title = `${resting ? `${WORDS[model.status]} · ` : ""}${model.name} · charrnn`;
+      latest = model;
+      entitle();
+    }
+
+    /** Say in the page's title how far it is, as long as it is shown, or somebody waits for its end. */
+    function entitle() {
+      if (!ours || latest === null) return;
+      const { name, status, progress } = latest;
+      if (page.root.offsetParent === null && !wake) {
+        if (document.title === entitled) document.title = title;
+        return;
+      }
+      const percent = status === "running" && progress !== null ? `${Math.floor(100 * progress)} % · ` : "";
+      entitled = `${DONE.has(status) ? `${WORDS[status]} · ` : percent}${name} · charrnn`;
+      if (document.title !== entitled) document.title = entitled;
     }
 
     // --- following ---
@@ -246,7 +258,7 @@ export default {
       main.hidden = !model;
       nothing.hidden = Boolean(model);
       nothing.firstChild.textContent = gone ? "This model is gone: somebody has deleted it." : "Choose a model to see how it learns.";
-      if (!model) { id = null; return; }
+      if (!model) { id = latest = null; return; }
       if (model.id !== id) chosen(model);
       name.textContent = model.name;
       badge.textContent = model.stopping && model.status === "running" ? "Stopping" : WORDS[model.status];
@@ -276,7 +288,7 @@ export default {
     });
     const timer = setInterval(() => {
       const hidden = page.root.offsetParent === null;
-      if (hidden && !wake && ours && document.title !== title && id !== null) document.title = title;
+      entitle(); // whether it is shown may have changed
       if (["running", "queued"].includes(before) && (!hidden || wake)) catchUp();
     }, 1500);
     page.onEnd(() => { clearInterval(timer); curve.close(); document.title = title; });

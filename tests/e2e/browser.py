@@ -11,7 +11,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Playwright,
+    Request,
+    sync_playwright,
+)
 
 from tests.server.running import Server
 
@@ -100,6 +109,26 @@ def wait_for_control(page: Page) -> None:
     """Wait until the dashboard has taken the place of the list that was shown meanwhile."""
     page.wait_for_selector(CONTROL)
     page.wait_for_selector("#start", state="detached")
+
+
+def drop(page: Page, target: str, content: str, name: str) -> None:
+    """What happens when somebody drops a file there."""
+    data = page.evaluate_handle(
+        """([content, name]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([content], name, { type: "text/plain" }));
+            return data;
+        }""",
+        [content, name],
+    )
+    for event in ("dragenter", "dragover", "drop"):
+        page.dispatch_event(target, event, {"dataTransfer": data})
+
+
+def row(page: Page, name: str) -> Locator:
+    """The row of a model in the list."""
+    called = page.locator(".name").filter(has_text=re.compile(f"^{re.escape(name)}$"))
+    return page.get_by_role("row").filter(has=called)
 
 
 def axe(page: Page, within: str | None = None) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from charrnn import Workspace
 from charrnn.jobs.records import Claim, Delivery
 from charrnn.jobs.status import Status
-from tests.e2e.browser import DESK, PATIENCE, PHONE, Visit, axe, new_context, open_dashboard, shoot
+from tests.e2e.browser import DESK, PATIENCE, PHONE, Visit, axe, drop, new_context, open_dashboard, row, shoot
 from tests.server.running import Server, running
 from tests.server.sending import files
 from tests.workspace.played import OTHER, TEXT, Attempt, saved_model
@@ -70,27 +70,8 @@ def choose_file(page: Page, content: bytes | Path, name: str = "poems.txt") -> N
     page.locator(".new-model input[type=file]").set_input_files(given)
 
 
-def drop(page: Page, target: str, content: str, name: str) -> None:
-    """What happens when somebody drops a file there."""
-    data = page.evaluate_handle(
-        """([content, name]) => {
-            const data = new DataTransfer();
-            data.items.add(new File([content], name, { type: "text/plain" }));
-            return data;
-        }""",
-        [content, name],
-    )
-    for event in ("dragenter", "dragover", "drop"):
-        page.dispatch_event(target, event, {"dataTransfer": data})
-
-
 def wait_for_report(page: Page) -> None:
     expect(page.get_by_text("How long may it learn?")).to_be_visible()
-
-
-def row(page: Page, name: str) -> Locator:
-    called = page.locator(".name").filter(has_text=re.compile(f"^{re.escape(name)}$"))
-    return page.get_by_role("row").filter(has=called)
 
 
 def only(workspace: Workspace) -> Any:
