@@ -123,10 +123,14 @@ def without_path(error: CharRNNError, path: Path, shown: str) -> CharRNNError:
     return type(error)(message)
 
 
+# What Python calls open streams that are no files; a file may well be named "<b>.txt".
+STREAMS = frozenset({"<stdin>", "<stdout>", "<stderr>"})
+
+
 def shown_name(source: Source | Incoming, otherwise: str) -> str:
     """What to call it: the name of its file, without folders, or `otherwise`."""
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
-    if not isinstance(name, str | os.PathLike) or str(name).startswith("<"):  # a number, or <stdin>
+    if not isinstance(name, str | os.PathLike) or str(name) in STREAMS:  # a number, or no file's name
         return otherwise
     return Path(name).name or otherwise
 
