@@ -1,7 +1,7 @@
 """Writes the tables of settings into the pages that have them, as the settings are now: README and operations.
 
-    .venv/bin/python scripts/tables.py            writes them
-    .venv/bin/python scripts/tables.py --check    only says whether they are as they should be
+.venv/bin/python scripts/tables.py            writes them
+.venv/bin/python scripts/tables.py --check    only says whether they are as they should be
 """
 
 from __future__ import annotations
