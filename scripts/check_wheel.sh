@@ -30,7 +30,8 @@ for ours, theirs in ((checkout / "charrnn", package), (checkout / "server_ext/ch
             assert (theirs / path.relative_to(ours)).is_file(), f"{path} is not in the wheel"
 assert revisions(), "there are no migrations"
 END
-"$python" -m jupyter_server.extension.serverextension list 2>&1 | grep -q "charrnn_server.*OK" ||
+"$python" -m jupyter_server.extension.serverextension list >"$folder/extensions" 2>&1
+grep -q "charrnn_server.*OK" "$folder/extensions" ||
     { echo "check_wheel: Jupyter's server does not have charrnn enabled" >&2; exit 1; }
 
 root=()
