@@ -6,10 +6,10 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-from tests.mariadb import database_url, mariadb, mariadb_server
+from tests.mariadb import database_url, mariadb, mariadb_server, mysql_server
 from tests.s3 import s3, s3_server
 
-__all__ = ["database_url", "mariadb", "mariadb_server", "s3", "s3_server"]
+__all__ = ["database_url", "mariadb", "mariadb_server", "mysql_server", "s3", "s3_server"]
 
 # The same examples in every run, however busy the machine is.
 settings.register_profile(

@@ -1,14 +1,18 @@
 """A MariaDB of the tests' own: a server on a port and in a folder of its own, ended with the tests.
 
-In `conftest.py`: `from tests.mariadb import database_url, mariadb, mariadb_server`.
+In `conftest.py`: `from tests.mariadb import database_url, mariadb, mariadb_server, mysql_server`.
 
 `mariadb_server` is the server, one for all tests of a run; tests of faults stop, kill and start it. `mariadb` is the
 URL of a fresh database in it, and `database_url` makes a test run twice: on SQLite and on MariaDB.
+
+Where CHARRNN_TEST_MYSQL_URL names another server, such as `mysql://root:password@host:3306`, `mariadb` and
+`mysql_server` are in that one, for every test that does not stop it. Its databases are the tests' own, and are dropped.
 """
 
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import signal
 import subprocess
@@ -18,12 +22,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from tests.ports import free_port
 
 NEEDED = "MariaDB's server is needed for this test: install the package mariadb-server-core"
+VARIABLE = "CHARRNN_TEST_MYSQL_URL"
 OPTIONS = (
     "--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M",
     "--performance-schema=OFF", "--skip-log-bin",
@@ -84,15 +90,13 @@ class MariaDB:
 
     def execute(self, sql: str, database: str | None = None) -> Sequence[tuple[Any, ...]]:
         """The rows that a statement of the server's root has."""
-        import pymysql
+        return _execute(sql, unix_socket=str(self.folder / "socket"), user="root", database=database)
 
-        connection = pymysql.connect(
-            unix_socket=str(self.folder / "socket"), user="root", database=database, charset="utf8mb4",
-            autocommit=True, local_infile=True,
-        )  # fmt: skip
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            return list(cursor.fetchall())
+    def create(self, options: str = "") -> str:
+        """The name of a new database without tables."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name} {options}")
+        return name
 
     def _install(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +131,46 @@ class MariaDB:
             self.process.wait()
 
 
+class Elsewhere:
+    """A server that somebody else runs, by its URL without a database. It is never stopped."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._made: list[str] = []
+
+    def url(self, database: str) -> str:
+        return f"{self._url}/{database}"
+
+    def execute(self, sql: str, database: str | None = None) -> Sequence[tuple[Any, ...]]:
+        """The rows that a statement has."""
+        parts = urlsplit(self._url)
+        return _execute(
+            sql, host=parts.hostname, port=parts.port or 3306, user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""), database=database,
+        )  # fmt: skip
+
+    def create(self, options: str = "") -> str:
+        """The name of a new database without tables."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name} {options}")
+        self._made.append(name)
+        return name
+
+    def clear(self) -> None:
+        """Drop what was created."""
+        for name in self._made:
+            self.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+def _execute(sql: str, **where: Any) -> Sequence[tuple[Any, ...]]:
+    import pymysql
+
+    connection = pymysql.connect(charset="utf8mb4", autocommit=True, local_infile=True, **where)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
 @contextmanager
 def started(folder: Path, options: Sequence[str] = ()) -> Iterator[MariaDB]:
     """A server that runs, with further options."""
@@ -146,16 +190,31 @@ def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB
         yield server
 
 
+@pytest.fixture(scope="session")
+def mysql_server(request: pytest.FixtureRequest) -> Iterator[MariaDB | Elsewhere]:
+    """The server for tests that only use it: the one that the variable names, or else our own."""
+    url = os.environ.get(VARIABLE)
+    if not url:
+        yield request.getfixturevalue("mariadb_server")
+        return
+    server = Elsewhere(url)
+    yield server
+    server.clear()
+
+
 @pytest.fixture
-def mariadb(mariadb_server: MariaDB) -> Iterator[str]:
-    """The URL of a new database without tables, in a server that runs."""
-    mariadb_server.start()
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    mariadb_server.execute(f"CREATE DATABASE {name} CHARACTER SET latin1")  # the tables must not depend on it
-    yield mariadb_server.url(name)
-    mariadb_server.start()
-    mariadb_server.resume()
-    mariadb_server.execute(f"DROP DATABASE {name}")
+def mariadb(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a new database without tables, in a server that runs: our own, if the test does things to that."""
+    stopped = "mariadb_server" in request.fixturenames
+    server: MariaDB | Elsewhere = request.getfixturevalue("mariadb_server" if stopped else "mysql_server")
+    if isinstance(server, MariaDB):
+        server.start()
+    name = server.create("CHARACTER SET latin1")  # the tables must not depend on it
+    yield server.url(name)
+    if isinstance(server, MariaDB):
+        server.start()
+        server.resume()
+    server.execute(f"DROP DATABASE {name}")
 
 
 @pytest.fixture(params=["SQLite", "MariaDB"])

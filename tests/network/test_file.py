@@ -205,7 +205,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
         (raw({"__metadata__": {"format": "pt"}}), "not charrnn's"),
         (raw({"__metadata__": {"charrnn": 3}}), "not charrnn's"),
         (raw({"__metadata__": "charrnn"}), "not charrnn's"),
-        (raw({"__metadata__": {"charrnn": "[" * 9000}}), "nested too deeply"),
+        (raw({"__metadata__": {"charrnn": "[" * 90_000}}), "nested too deeply"),
         (raw({"__metadata__": {"charrnn": "{"}}), "not valid JSON"),
         (raw({"__metadata__": {"charrnn": "\ud800"}}), "not valid JSON"),
         (raw({"__metadata__": {"charrnn": "[]"}}), "no format_version"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from charrnn.jobs.database import Database
 from charrnn.workspace import Workspace
-from tests.mariadb import MariaDB
+from tests.mariadb import Elsewhere, MariaDB
 from tests.server.running import Server, running
 
 PLACES = ("SQLite", "MariaDB", "under a prefix")
@@ -26,14 +25,13 @@ def server_in(
     """A server in one of the places."""
     environment: dict[str, str] = {}
     if place.startswith("MariaDB"):
-        database: MariaDB = request.getfixturevalue("mariadb_server")
-        name = f"server_{uuid.uuid4().hex[:12]}"
-        database.execute(f"CREATE DATABASE {name}")
-        Database(database.url(name)).upgrade()
-        environment["CHARRNN_DATABASE_URL"] = database.url(name)
+        stopped = "mariadb_server" in request.fixturenames  # by the test, so that it has to be our own
+        server: MariaDB | Elsewhere = request.getfixturevalue("mariadb_server" if stopped else "mysql_server")
+        environment["CHARRNN_DATABASE_URL"] = server.url(server.create())
+        Database(environment["CHARRNN_DATABASE_URL"]).upgrade()
     base_url = PREFIX if place.endswith("under a prefix") else "/"
-    with running(tmp_path_factory.mktemp("server"), *arguments, base_url=base_url, **environment) as server:
-        yield server
+    with running(tmp_path_factory.mktemp("server"), *arguments, base_url=base_url, **environment) as started:
+        yield started
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from charrnn.errors import InvalidCorpus
 from charrnn.jobs.database import Database
 from charrnn.text.corpus import ingest
 from tests.jobs.trainings import wait_for
-from tests.mariadb import MariaDB
+from tests.mariadb import Elsewhere, MariaDB
 from tests.s3 import S3
 from tests.server.running import TOKEN, Server, running
 from tests.server.sending import END, FORM, TEXT, Wire, nothing_left, part, wire
@@ -32,10 +32,9 @@ def everywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     environment = {"TMPDIR": str(folder / "temporary")}
     database, _, storage = request.param.partition(" and ")
     if database == "MariaDB":
-        mariadb: MariaDB = request.getfixturevalue("mariadb_server")
-        mariadb.execute("CREATE DATABASE uploads")
-        environment["CHARRNN_DATABASE_URL"] = mariadb.url("uploads")
-        Database(mariadb.url("uploads")).upgrade()
+        mysql: MariaDB | Elsewhere = request.getfixturevalue("mysql_server")
+        environment["CHARRNN_DATABASE_URL"] = mysql.url(mysql.create())
+        Database(environment["CHARRNN_DATABASE_URL"]).upgrade()
     if storage == "S3":
         s3: S3 = request.getfixturevalue("s3_server")
         environment |= {**s3.environment, "CHARRNN_STORAGE_URL": f"s3://{s3.bucket()}/charrnn"}

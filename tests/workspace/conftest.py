@@ -10,7 +10,7 @@ import pytest
 from charrnn.config import Settings
 from charrnn.jobs.database import Database
 from charrnn.workspace import Workspace
-from tests.mariadb import MariaDB
+from tests.mariadb import Elsewhere, MariaDB
 from tests.workspace.played import PLACES, saved_model
 
 
@@ -25,11 +25,11 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(mariadb_server: MariaDB) -> str:
+def served(mysql_server: MariaDB | Elsewhere) -> str:
     """The name of a database with its tables in a server, to be emptied: they take longer to make than to test."""
-    mariadb_server.execute("CREATE DATABASE workspaces")
-    Database(mariadb_server.url("workspaces")).upgrade()
-    return "workspaces"
+    name = mysql_server.create()
+    Database(mysql_server.url(name)).upgrade()
+    return name
 
 
 @pytest.fixture(params=PLACES)
@@ -38,7 +38,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, embedded: Path) -> 
     database, _, files = request.param.partition(" and ")
     places: dict[str, Any] = {}
     if database == "MariaDB":
-        name, server = request.getfixturevalue("served"), request.getfixturevalue("mariadb_server")
+        name, server = request.getfixturevalue("served"), request.getfixturevalue("mysql_server")
         for table in ("model", "account", "supervisor"):
             server.execute(f"DELETE FROM {table}", name)
         places["database_url"] = server.url(name)
