@@ -37,13 +37,17 @@ bench: $(INSTALLED)
 	$(PYTHON) -m benchmarks $(if $(PEER),--peer $(PEER)) $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON)) \
 		$(if $(TEXT),--text $(TEXT))
 
-# pinned versions with hashes for every supported Python and platform; no host is named in it
+# pinned versions with hashes for every supported Python and platform; no host is named in them. The second, for the
+# container, is the first without what only tests need
 lock:
 	scripts/install.sh --tool uv
 	build/tool-uv/bin/uv pip compile pyproject.toml --extra test --group build --universal --upgrade \
 		--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 		--quiet --output-file requirements.lock
-	@! grep -n '://' requirements.lock
+	build/tool-uv/bin/uv pip compile pyproject.toml --extra s3 --group build --universal --constraint requirements.lock \
+		--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		--quiet --output-file requirements-server.lock
+	@! grep -n '://' requirements.lock requirements-server.lock
 
 $(INSTALLED): requirements.lock pyproject.toml scripts/install.sh
 	scripts/install.sh

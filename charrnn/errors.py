@@ -43,6 +43,10 @@ class WouldOverwrite(CharRNNError):
     """A file is already there and nobody said that it may be replaced."""
 
 
+class InvalidBackup(CharRNNError):
+    """What should be a copy of a workspace is none, or not the whole of one."""
+
+
 class TrainingFailed(CharRNNError):
     """The training process ended without a model: its last words are in the message."""
 

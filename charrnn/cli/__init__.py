@@ -42,6 +42,8 @@ ON_THE_WORKSPACE = {
     "delete": "charrnn.cli.models:delete_app",
     "supervise": "charrnn.cli.supervise",
     "db": "charrnn.cli.database",
+    "backup": "charrnn.cli.backup:backup_app",
+    "restore": "charrnn.cli.backup:restore_app",
 }
 COMMANDS = ON_FILES | ON_THE_WORKSPACE
 PANELS = {"Files": ON_FILES, "Workspace: models by name, trained in the background": ON_THE_WORKSPACE}
