@@ -416,25 +416,26 @@ def test_an_s3_that_has_gone_is_an_error_soon_and_nothing_is_lost_here(
 def test_an_s3_that_hangs_is_an_error_and_the_file_is_the_old_or_the_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("charrnn.storage._UPLOAD_SECONDS", 2)
-    monkeypatch.setattr("charrnn.storage._SLOWEST_UPLOAD", 1e9)
     path = tmp_path / "text.txt"
     path.write_bytes(b"o" * size)
     with started(tmp_path / "log") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        storage = Storage(f"s3://{server.bucket()}", HASTY)
-        storage.put(path, KEY)
+        url = f"s3://{server.bucket()}"
+        Storage(url).put(path, KEY)  # in its own time
+        storage = Storage(url, HASTY)
+        monkeypatch.setattr("charrnn.storage._UPLOAD_SECONDS", 2)
+        monkeypatch.setattr("charrnn.storage._SLOWEST_UPLOAD", 1e9)
         path.write_bytes(b"n" * size)
         server.process.send_signal(signal.SIGSTOP)
         try:
             for attempt in (lambda: storage.put(path, KEY, move=True), lambda: storage.size(KEY)):
-                with unavailable(storage.url, KEY, "does not answer"):
+                with unavailable(url, KEY, "does not answer"):
                     attempt()
             assert path.exists()
         finally:
             server.process.send_signal(signal.SIGCONT)
-        assert read(Storage(storage.url)) in (b"o" * size, b"n" * size)
+        assert read(Storage(url)) in (b"o" * size, b"n" * size)
 
 
 def test_what_s3_refuses_is_an_error_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
