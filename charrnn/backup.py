@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Table, delete, insert, select
 
 from charrnn.config import Settings
 from charrnn.errors import FileNotInStorage, InvalidBackup, WouldOverwrite
-from charrnn.jobs.database import Database
+from charrnn.jobs.database import Database, revisions
 from charrnn.jobs.schema import Base, Model, Supervisor, UtcDateTime
 from charrnn.storage import Storage, model_key
 
@@ -89,12 +89,12 @@ def restore(settings: Settings, source: BinaryIO) -> Copied:
             database.read(_require_empty)
         with storage.scratch("restore") as folder:
             about, found = _unpacked(source, folder)
-            database.upgrade()
-            if about["revision"] != database.revision():
+            if about["revision"] != (newest := revisions()[-1]):
                 raise InvalidBackup(
-                    f"the copy is of revision {about['revision']} of the tables, this charrnn makes "
-                    f"{database.revision()}; restore it with the charrnn that made it, and upgrade then"
+                    f"the copy is of revision {about['revision']} of the tables, this charrnn makes {newest}; restore "
+                    "it with the charrnn that made it, and upgrade then"
                 )
+            database.upgrade()
             files = {name: path for name, path in found.items() if name.startswith("storage/")}
             size = sum(path.stat().st_size for path in files.values())
             for name, path in files.items():

@@ -58,3 +58,4 @@ def test_the_tests_run_on_every_python_that_is_supported_beside_a_mysql_that_the
 def test_what_is_shipped_is_built_and_started(name: str) -> None:
     lines = "\n".join(step.get("run", "") for step in JOBS[name]["steps"])
     assert {"wheel": "pip wheel", "image": "docker build"}[name] in lines
+    assert (ROOT / {"wheel": "pyproject.toml", "image": "Dockerfile"}[name]).exists()
