@@ -47,7 +47,8 @@ class Story:
             rows.append(("validation loss", f"{self.validation:.4f}"))
         if self.progress is not None:
             rows.append(("speed", f"{self.progress.characters_per_second:,.0f} characters/s"))
-            rows.append(("left", duration(self.progress.seconds_left)))
+            if self.finished is None:
+                rows.append(("left", duration(self.progress.seconds_left)))
         return rows
 
 

@@ -3,11 +3,11 @@
 const CHART = { height: 320, left: 58, right: 14, top: 14, bottom: 42 };
 const MOST_POINTS = 1000; // of a series that are drawn
 
-/** Round numbers between two, about `count` of them. */
-function ticks(low, high, count) {
+/** Round numbers between two, about `count` of them, and one of the `distances` apart where these are large enough. */
+function ticks(low, high, count, distances = []) {
   const raw = (high - low) / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * ([1, 2, 5, 10].find((each) => each * power >= raw) ?? 10);
+  const step = distances.find((each) => each >= raw) ?? power * ([1, 2, 5, 10].find((each) => each * power >= raw) ?? 10);
   const first = Math.ceil(low / step - 1e-9);
   return Array.from({ length: Math.max(0, Math.floor(high / step + 1e-9) - first + 1) }, (_, k) => (first + k) * step);
 }
@@ -72,7 +72,7 @@ function chart(name) {
         svg("text", { class: "tick", x: CHART.left - 8, y: at + 4, "text-anchor": "end" }, y.write(value)),
       );
     }
-    for (const value of ticks(first, last, Math.max(2, Math.floor(wide / 110)))) {
+    for (const value of ticks(first, last, Math.max(2, Math.floor(wide / 110)), x.distances)) {
       drawing.append(
         svg("line", { class: "grid", x1: across(value), x2: across(value), y1: CHART.top, y2: floor }),
         svg("text", { class: "tick", x: across(value), y: floor + 18, "text-anchor": "middle" }, x.write(value)),
@@ -220,8 +220,8 @@ const UNITS = new Map([
 
 /** What a loss can be drawn over. */
 const AXES = new Map([
-  ["seconds", { name: "time", write: duration }],
-  ["step", { name: "steps", write: (value) => number(value) }],
+  ["seconds", { name: "time", write: duration, distances: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600] }],
+  ["step", { name: "steps", write: (value) => number(value), distances: [1] }],
   ["epoch", { name: "epochs", write: (value) => number(value, value < 10 && value % 1 ? 1 : 0) }],
 ]);
 

@@ -268,7 +268,7 @@ export default {
       error.textContent = [model.error, model.goes_on
         ? "What it had learned until then is saved: “Go on” continues from there, “Start over” begins again."
         : "“Go on” tries again."].filter(Boolean).join(" ");
-      bar.hidden = model.status !== "running" && !(model.progress > 0);
+      bar.hidden = !(model.status === "running" || (model.status !== "complete" && model.progress > 0)); // done is done
       if (model.status === "running" && (model.progress === null || model.endless)) bar.removeAttribute("value");
       else bar.value = model.progress ?? 0;
       const running = model.status === "running";
