@@ -10,6 +10,8 @@ NEEDED=(
     curl:curl
     chromium:chromium
     nginx:nginx
+    buildah:buildah
+    debootstrap:debootstrap
 )
 PATH="$PATH:/usr/sbin:/sbin"
 
