@@ -222,16 +222,27 @@ def test_what_it_starts_trains_writes_and_ends_in_order(image: Image) -> None:
         assert len(answer.json()["text"]) == 50
         first.send_signal(signal.SIGTERM)
         assert first.wait(SECONDS) in (0, None)  # None: it was somebody else's child
-    secret = image.files / "data" / "cookie-secret"
-    before = secret.read_bytes() if secret.exists() else None
 
-    # again, with the same volume: for visitors now
-    with started(image, "CHARRNN_PUBLIC=1") as (site, port, _, log):
-        shown = requests.get(f"{site}/api/v1/models", timeout=60)
-        assert shown.status_code == 200, shown.text
-        assert [each["name"] for each in shown.json()["models"]] == ["boats"]
+    # again, with the same volume
+    with started(image) as (site, _, _, log):
+        mine = {"Authorization": f"token {token(log)}"}
+        kept = requests.get(f"{site}/api/v1/models", headers=mine, timeout=60).json()["models"]
+        assert [(each["id"], each["status"]) for each in kept] == [(found["id"], "complete")]
+
+
+def test_with_one_variable_it_is_for_visitors_whom_it_knows_after_a_restart(image: Image) -> None:
+    visitor = requests.Session()
+    with started(image, "CHARRNN_PUBLIC=1") as (site, _, _, log):
+        assert visitor.get(site, timeout=60).status_code == 200
         assert "token=" not in log.read_text(encoding="utf-8")
-        kept = secret.read_bytes()
-    with started(image, "CHARRNN_PUBLIC=1"):
-        assert secret.read_bytes() == kept
-    assert before in (None, kept)
+        answer = visitor.post(
+            f"{site}/api/v1/models", json={"name": "mine"}, timeout=60,
+            headers={"X-XSRFToken": visitor.cookies["_xsrf"]},
+        )  # fmt: skip
+        assert answer.status_code == 201, answer.text
+    with started(image, "CHARRNN_PUBLIC=1") as (site, _, _, _):
+        shown = visitor.get(f"{site}/api/v1/models/{answer.json()['id']}", timeout=60)
+        assert shown.status_code == 200, shown.text
+        stranger = requests.post(f"{site}/api/v1/visitors", timeout=60).json()["token"]
+        gone = requests.delete(shown.url, headers={"Authorization": f"token {stranger}"}, timeout=60)
+        assert gone.status_code in (403, 404)
