@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charrnn.config import Settings
 
 DEFAULT_MINUTES = 3.0  # what a training takes that has no budget
+OFFERED_MINUTES = (1.0, 3.0, 10.0, 30.0)  # for people to choose from
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,14 @@ class Policy:
     def trusts(self, user: str | None) -> bool:
         """Whether the person sees, changes and uses everything."""
         return user is None or user in self.admins
+
+    def offered_minutes(self) -> list[float]:
+        """How long a training may take, to choose from: the longest that is allowed is among them, if it is short."""
+        limit = self.max_minutes
+        if limit is None:
+            return [*OFFERED_MINUTES]
+        shorter = [minutes for minutes in OFFERED_MINUTES if minutes < limit]
+        return [*shorter, limit] if limit <= OFFERED_MINUTES[-1] else shorter
 
     def may_see(self, user: str | None, owner: str) -> bool:
         """Whether the person may look at a model of `owner`, write with it, and take copies of it."""

@@ -682,14 +682,14 @@ class Workspace:
         return Supervisor(self.settings, self._store)
 
     def ensure_supervised(self) -> bool:
-        """As `supervised`; with an embedded database a supervisor is started if there is none.
+        """As `supervised`; with an embedded database a supervisor is started if there is none, but not by a visitor.
 
         It is a process of its own, which ends when nothing is left to train; its messages go to a log file in the data
         folder.
         """
         if self.supervised():
             return True
-        if not self._store.database.embedded:
+        if not self._store.database.embedded or self._origin is not None:
             return False
         folder = self.settings.data_folder / "logs"
         folder.mkdir(parents=True, exist_ok=True)

@@ -70,3 +70,12 @@ def test_characters_are_limited_by_the_request() -> None:
     policy.of("root").check_characters(10**9)
     with pytest.raises(QuotaExceeded, match="101 characters are too many: 100 may be asked for at a time here"):
         policy.of("ada").check_characters(101)
+
+
+def test_minutes_are_offered_as_far_as_they_are_allowed() -> None:
+    assert Policy().offered_minutes() == [1, 3, 10, 30]
+    assert Policy(max_minutes=10).of("ada").offered_minutes() == [1, 3, 10]
+    assert Policy(max_minutes=5).of("ada").offered_minutes() == [1, 3, 5]
+    assert Policy(max_minutes=0.5).of("ada").offered_minutes() == [0.5]
+    assert Policy(max_minutes=60).of("ada").offered_minutes() == [1, 3, 10, 30]
+    assert Policy(max_minutes=5).of(None).offered_minutes() == [1, 3, 10, 30]

@@ -2,7 +2,6 @@
 // is shown, so that a name that is being typed, or a question that is asked, outlives what happens meanwhile.
 
 const STATUSES = ["draft", "ready", "queued", "running", "complete", "stopped", "failed"];
-const MORE_MINUTES = [1, 3, 10, 30];
 
 const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
 
@@ -130,7 +129,7 @@ function rowOf(page, ask, leave) {
   const trainOn = (pressed, minutes = null) => page.during(pressed, page.ask("train_on", { id: model.id, minutes }));
 
   const howLong = () => {
-    const answers = MORE_MINUTES.map((minutes) => {
+    const answers = page.state().minutes.map((minutes) => {
       const pressed = button(minutes === 1 ? "1 minute" : `${minutes} minutes`, async () => {
         if (await asking.answer(pressed, page.ask("train_on", { id: model.id, minutes }))) {
           page.say(`${model.name} goes on`);

@@ -44,6 +44,7 @@ class ModelsView(View):
                 most=MOST, prefix=self._prefix, status=self._status,
                 people=len({each.owner for each in models}) > 1,
                 nobody=queued and not self.workspace.supervised(),
+                minutes=self.workspace.policy.of(self.workspace.user).offered_minutes(),
             )  # fmt: skip
 
     def _page(self) -> tuple[list[ModelRecord], int, bool]:

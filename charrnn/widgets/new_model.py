@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from charrnn.received import Incoming
 
 MOST_BY_KERNEL = 10_000_000  # bytes of a text that comes through this process
-MINUTES = (1.0, 3.0, 10.0, 30.0)  # to choose from
 USUAL_MINUTES = 3.0
 UNTIL_STOPPED = "until_stopped"
 HELD_OUT = 0.1  # of a text, usually
@@ -73,11 +72,8 @@ class NewModelView(View):
 
     def _budgets(self) -> list[float | str]:
         """What this person may choose from: minutes, or until somebody stops it."""
-        limit = self.workspace.policy.of(self.workspace.user).max_minutes
-        if limit is None:
-            return [*MINUTES, UNTIL_STOPPED]
-        shorter: list[float | str] = [minutes for minutes in MINUTES if minutes < limit]
-        return [*shorter, limit] if limit <= MINUTES[-1] else shorter
+        policy = self.workspace.policy.of(self.workspace.user)
+        return [*policy.offered_minutes(), *([UNTIL_STOPPED] if policy.max_minutes is None else [])]
 
     def _shown_model(self, record: ModelRecord) -> Mapping[str, Any]:
         given = {name: value for name, value in record.options.items() if name not in LEFT_OUT}

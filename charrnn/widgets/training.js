@@ -1,7 +1,6 @@
 // A training: how far it is, its curves, what the model writes by now, its log, and what can be done with it.
 
 const MOST_LINES = 2000; // of the log that are kept in the page
-const MORE = [1, 3, 10, 30];
 const DONE = new Set(["complete", "stopped", "failed"]);
 const WORDS = {
   draft: "It has no text yet.", ready: "Ready to learn.", queued: "Waiting for its turn", running: "Learning",
@@ -68,7 +67,7 @@ export default {
     const start = button("Start", () => doing(start, "start"), "primary");
     const stop = button("Stop", () => doing(stop, "stop"));
     const goOn = button("Go on", () => doing(goOn, "start"), "primary");
-    const minutes = h("select", { "aria-label": "How much longer" }, MORE.map((each) => h("option", { value: each }, `${each} minute${each > 1 ? "s" : ""} more`)));
+    const minutes = h("select", { "aria-label": "How much longer" });
     const more = button("Continue", () => doing(more, "go_on", { minutes: Number(minutes.value) }));
     const write = button("Write with it", () => page.go("writing", id), "primary");
     const alert = button("Tell me when it is done", async () => {
@@ -254,7 +253,10 @@ export default {
       }
     }
 
-    page.onState(({ model = null, gone = false }) => {
+    page.onState(({ model = null, gone = false, minutes: offered = [] }) => {
+      if (minutes.options.length !== offered.length) { // they stay the same as long as somebody is here
+        minutes.replaceChildren(...offered.map((each) => h("option", { value: each }, `${each} minute${each === 1 ? "" : "s"} more`)));
+      }
       main.hidden = !model;
       nothing.hidden = Boolean(model);
       nothing.firstChild.textContent = gone ? "This model is gone: somebody has deleted it." : "Choose a model to see how it learns.";

@@ -51,7 +51,9 @@ class TrainingView(View):
         if id == self._id:
             place = None if waiting is None else waiting.place
             starts_in = None if waiting is None else waiting.seconds
-            self.show(model={**described(record), "place": place, "starts_in": starts_in}, gone=False)
+            minutes = self.workspace.policy.of(self.workspace.user).offered_minutes()
+            model = {**described(record), "place": place, "starts_in": starts_in}
+            self.show(model=model, gone=False, minutes=minutes)
 
     # what is new ------------------------------------------------------------------------------------------------------
 

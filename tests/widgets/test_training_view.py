@@ -79,6 +79,16 @@ def test_what_waits_has_a_place(view: TrainingView, workspace: Workspace) -> Non
     assert (second["status"], second["place"], second["starts_in"]) == ("queued", 2, 60.0)
 
 
+def test_as_many_minutes_are_offered_as_the_person_may_have(tmp_path: Path) -> None:
+    here = Workspace(data_folder=tmp_path, max_minutes=5)
+    for workspace, minutes in ((here, [1, 3, 10, 30]), (here.as_user("anna"), [1, 3, 5])):
+        view = TrainingView(workspace.create("poems"), workspace)
+        view.look()
+        assert view.state["minutes"] == minutes
+        view.close()
+    here.close()
+
+
 def test_news_are_everything_at_first_and_then_only_what_is_new(view: TrainingView, workspace: Workspace) -> None:
     id = workspace.create("poems", TEXT, start=True).id
     attempt = Attempt(workspace)

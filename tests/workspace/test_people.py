@@ -292,3 +292,12 @@ def test_neither_the_workspace_nor_its_errors_tell_the_password(tmp_path: Path) 
 def test_records_are_json(workspace: Workspace, model_file: Path) -> None:
     data = json.loads(json.dumps(trained(workspace, model_file).to_json()))
     assert (data["name"], data["status"], data["corpus"]["characters"]) == ("poems", "complete", len(TEXT))
+
+
+def test_a_visitor_starts_no_supervisor(tmp_path: Path) -> None:
+    here = Workspace(data_folder=tmp_path)
+    visitor = here.as_user("visitor", origin="192.0.2.1")
+    visitor.create("poems", TEXT, start=True)
+    assert not visitor.ensure_supervised()
+    assert not (tmp_path / "logs").exists()
+    here.close()
