@@ -86,8 +86,8 @@ function temperatureField(changed = () => {}) {
   const input = h("input", { type: "range", min: "0", max: "2", step: "0.05", value: "0.8" });
   const word = h("output", { class: "boldness" });
   const box = field("Temperature", input);
+  let value = 0.8; // what is stored may lie between the slider's steps, or beyond its end
   const tell = () => {
-    const value = Number(input.value);
     word.textContent = `${number(value, 2)} \u00b7 ${boldness(value)}`;
     input.setAttribute("aria-valuetext", `${number(value, 2)}, ${boldness(value)}`);
   };
@@ -98,12 +98,15 @@ function temperatureField(changed = () => {}) {
   line.append(label, word);
   box.insertBefore(h("div", { class: "scale", "aria-hidden": "true" }, h("span", {}, "careful"), h("span", {}, "wild")), input.nextSibling);
   input.addEventListener("input", () => {
+    value = Number(input.value);
     tell();
     changed();
   });
   tell();
-  box.read = () => Number(input.value);
-  box.set = (value) => {
+  box.read = () => value;
+  box.set = (stored) => {
+    value = stored;
+    input.max = String(Math.max(2, value));
     input.value = String(value);
     tell();
   };

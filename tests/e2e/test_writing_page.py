@@ -166,6 +166,22 @@ def test_what_was_chosen_is_there_after_a_reload(page: Page, server: Server, mod
     write(panel)
 
 
+def test_a_stored_temperature_that_the_slider_has_no_place_for_is_shown_and_kept(
+    page: Page, server: Server, models: Models
+) -> None:
+    model = f"/models/{models.learned}"
+    for stored, shown in ((3.7, "3.70 · wild"), (0.33, "0.33 · careful")):
+        assert server.ask("PATCH", model, json={"sampling": {"temperature": stored}}).status_code == 200
+        panel = open_writer(page, server, models.learned)
+        page.reload(wait_until="commit")
+        wait_for_control(page)
+        expect(panel.get_by_text(shown)).to_be_visible()
+        write(panel)
+        assert server.get(model).json()["sampling"]["temperature"] == stored
+    panel.get_by_label("Temperature").press("Home")
+    expect(panel.get_by_text("0.00 · always the likeliest")).to_be_visible()
+
+
 def test_what_cannot_be_is_said_at_its_field(page: Page, server: Server, models: Models) -> None:
     panel = open_writer(page, server, models.shipped)
     panel.get_by_label("Length").fill("0")
