@@ -14,7 +14,7 @@ export default {
     }
     page.root.append(h("nav", { "aria-label": "Places" }, h("span", { class: "brand" }, "charrnn"), [...links.values()], chosen));
 
-    const address = ({ place, id }) => `#${place}${OF_ONE.has(place) && id ? `/${id}` : ""}`;
+    const address = ({ place, at }) => `#${place}${at ? `/${at}` : ""}`;
     const follow = () => {
       const [place, id] = location.hash.slice(1).split("/");
       if (links.has(place) && location.hash !== address(page.state())) page.go(place, id || null);

@@ -7,6 +7,8 @@ from charrnn.jobs.records import ModelRecord
 from charrnn.widgets.view import View
 from charrnn.workspace import Workspace
 
+OF_ONE = ("training", "writing")  # places that show the chosen model, whichever it is
+
 
 class Navigation(View):
     """The places of the dashboard, one of which is open."""
@@ -20,7 +22,8 @@ class Navigation(View):
         if chosen is not None:
             self._chosen = chosen.id
             self.show(id=chosen.id, name=chosen.name)
-        self.show(place=place)
+        at = self._chosen if place in OF_ONE else chosen and chosen.id
+        self.show(place=place, at=at)
 
     def refresh(self) -> None:
         """Follow the name of the chosen model, and forget a model that is gone."""
@@ -29,4 +32,4 @@ class Navigation(View):
                 self.show(name=self.workspace.get(self._chosen).name)
             except ModelNotFound:
                 self._chosen = None
-                self.show(id=None, name="")
+                self.show(id=None, name="", at=None)

@@ -299,7 +299,7 @@ export default {
         const wanted = { name: name.value.trim(), id, onProgress };
         sending = server ? toServer(server, text, wanted) : throughKernel(page, text, wanted);
         const model = await sending.promise;
-        if (model) await page.ask("choose", { id: model.id });
+        if (model) await page.ask("arrived", { id: model.id });
         arrived();
       } catch (error) {
         if (error instanceof Stopped) {

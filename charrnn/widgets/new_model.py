@@ -103,10 +103,16 @@ class NewModelView(View):
 
     # which model ------------------------------------------------------------------------------------------------------
 
-    @asked
     def choose(self, id: str) -> None:
         """Go on with a model that is there already: give it a text, or start it. Raises ModelNotFound."""
         self._choose(self.workspace.get(id).id)
+
+    @asked
+    def arrived(self, id: str) -> None:
+        """Go on with a model whose text has just come, and have the page's address say so. Raises ModelNotFound."""
+        self.choose(id)
+        if self.attended:  # who has gone elsewhere meanwhile stays there
+            self.lead("new", id)
 
     def _choose(self, id: str | None) -> None:
         with self._looking:
@@ -158,7 +164,7 @@ class NewModelView(View):
                 record = self.workspace.attach(id, sample=sample, progress=there)
         finally:
             self.show(there=None)
-        self.choose(record.id)
+        self.arrived(record.id)
 
     @asked
     def cancel_sample(self) -> None:
@@ -202,7 +208,7 @@ class NewModelView(View):
                 record = self.workspace.create(called, incoming)
             else:
                 record = self.workspace.attach(id, incoming)
-        self.choose(record.id)
+        self.arrived(record.id)
 
     @asked
     def cancel_text(self) -> None:

@@ -15,7 +15,19 @@ from playwright.sync_api import Browser, Page, expect
 from charrnn import Workspace
 from charrnn.jobs.records import Claim, Delivery
 from charrnn.jobs.status import Status
-from tests.e2e.browser import DESK, PATIENCE, PHONE, Visit, axe, drop, new_context, open_dashboard, row, shoot
+from tests.e2e.browser import (
+    DESK,
+    PATIENCE,
+    PHONE,
+    Visit,
+    axe,
+    drop,
+    new_context,
+    open_dashboard,
+    row,
+    shoot,
+    wait_for_control,
+)
 from tests.server.running import Server, running
 from tests.server.sending import files
 from tests.workspace.played import OTHER, TEXT, Attempt, saved_model
@@ -223,6 +235,19 @@ def test_wrong_options_are_told_beside_their_fields_and_the_first_is_focused(new
     new.get_by_role("button", name="Start learning").click()
     wait_until(new, lambda: only(workspace).status == "queued")
     assert only(workspace).options == {"minutes": 3.0, "rnn_size": 32, "cell": "gru"}
+
+
+def test_a_text_that_waits_for_its_start_is_there_after_a_reload(new: Page, workspace: Workspace) -> None:
+    choose_file(new, TEXT)
+    wait_for_report(new)
+    expect(new).to_have_url(re.compile(f"#new/{only(workspace).id}$"))
+    new.reload(wait_until="commit")
+    wait_for_control(new)
+    wait_for_report(new)
+    new.get_by_role("button", name="Not now, keep it in the list").click()
+    expect(new).to_have_url(re.compile("#models$"))
+    go_to_new(new)
+    expect(new).to_have_url(re.compile("#new$"))
 
 
 def test_another_text_takes_the_place_of_the_first(new: Page, workspace: Workspace) -> None:
