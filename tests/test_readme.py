@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import charrnn
+from charrnn.cli import COMMANDS
 from tests.command_line import output, variables, wait_for_supervisors
 
 ROOT = Path(__file__).parent.parent
@@ -76,12 +78,21 @@ def test_everything_else_a_reader_is_told_to_type_exists() -> None:
     assert named <= targets
     lines = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
     rest = [line for line in lines if not line.startswith(("charrnn ", "make ", "curl ", "ID=$(curl "))]
-    assert rest == ["source .venv/bin/activate"]
+    docker = [line.split() for line in rest if line.startswith("docker ")]
+    assert [line for line in rest if not line.startswith("docker ")] == ["source .venv/bin/activate"]
+    assert {words[1] for words in docker} == {"build", "run", "compose"}
+    assert (ROOT / "Dockerfile").is_file()
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    for words in docker:
+        if words[1] == "compose":
+            assert words[2:4] == ["-f", "deploy/compose.yaml"]
+        if words[1] == "compose" and "charrnn" in words:
+            at = words.index("charrnn")
+            assert words[at - 1] in services, " ".join(words)
+            assert words[at + 1] in COMMANDS, " ".join(words)
 
 
 def test_every_option_in_the_readme_exists() -> None:
-    from charrnn.cli import COMMANDS
-
     help_texts = "".join(output(command, "--help") for command in COMMANDS)
     table = [line for line in README.splitlines() if line.startswith("| `--")]
     for option in re.findall(r"`(--[a-z-]+)`", "\n".join(table)):
