@@ -261,10 +261,13 @@ def test_left_for_later_it_is_ready_in_the_list_under_its_new_name(view: NewMode
     places: list[tuple[str, str | None]] = []
     view._go = lambda place, id: places.append((place, id))
     send(view, TEXT)
+    assert places == []  # who has gone elsewhere meanwhile stays there
+    view.attended = True
+    send(view, TEXT)
     id = view.state["chosen"]["id"]
     assert places.pop() == ("new", id)
     view.leave(id, "Later")
-    assert [(each.id, each.name, each.status) for each in workspace.list().models] == [(id, "Later", "ready")]
+    assert (workspace.get(id).name, workspace.get(id).status) == ("Later", "ready")
     assert view.state["chosen"] is None
     assert places == [("models", None)]
     view.leave()
