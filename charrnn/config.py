@@ -21,7 +21,7 @@ from charrnn.errors import InvalidSettings
 from charrnn.storage import split_url
 
 PREFIX = "CHARRNN_"
-KEPT = frozenset({"cookie_secret"})  # by the server: no process that it starts needs them
+KEPT = frozenset({"admin_token", "cookie_secret"})  # by the server: no process that it starts needs them
 
 
 def _user_data_folder() -> Path:
@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     """The configuration: what is given here, else `CHARRNN_…` variables, else defaults. It never changes.
 
     Raises InvalidSettings, which names the setting and its variable. The database's URL, with its password, comes only
-    from `database_url.get_secret_value()` and from `environment()`, the secret behind cookies only from
-    `cookie_secret.get_secret_value()`; they are in no repr, error or JSON.
+    from `database_url.get_secret_value()` and from `environment()`, `cookie_secret` and `admin_token` only from their
+    `get_secret_value()`; they are in no repr, error or JSON.
     """
 
     model_config = SettingsConfigDict(
@@ -142,6 +142,12 @@ class Settings(BaseSettings):
         min_length=16,
         title="one kept in the data folder",
         description="public launch: signs who a visitor is; the same for all servers of one site",
+    )
+    admin_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        title="nobody can",
+        description="public launch: whoever enters it at `/charrnn/admin` may do everything, a teacher say",
     )
 
     def __init__(self, **overrides: Any) -> None:

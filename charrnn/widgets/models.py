@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class ModelsView(View):
             self.show(
                 models=rows, total=total, exact=exact, more=len(rows) < total and len(rows) < MOST,
                 most=MOST, prefix=self._prefix, status=self._status,
-                people=len({each.owner for each in models}) > 1,
+                people=any(each.owner != self.workspace.user for each in models),
                 nobody=queued and not self.workspace.supervised(),
                 minutes=self.workspace.policy.of(self.workspace.user).offered_minutes(),
             )  # fmt: skip
@@ -65,7 +66,7 @@ class ModelsView(View):
         return {
             "id": record.id,
             "name": record.name,
-            "owner": record.owner,
+            "owner": _shown(record.owner),
             "mine": self.workspace.owns(record),
             "status": record.status,
             "progress": record.progress,
@@ -154,3 +155,9 @@ class ModelsView(View):
         record = self.workspace.import_model(built_in_model(), "Python, ready to write")
         self.refresh()
         self.lead("writing", record.id)
+
+
+def _shown(owner: str | None) -> str | None:
+    """Whose a model is, in words: of what a server calls its visitors, enough to tell one from another."""
+    visitor = re.fullmatch(r"(visitor|guest)-([0-9a-f]{6})[0-9a-f]{26}", owner or "")
+    return f"{visitor[1]} {visitor[2]}" if visitor else owner

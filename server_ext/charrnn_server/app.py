@@ -85,6 +85,7 @@ class CharRNNServer(ExtensionApp):
     visitors_together = _setting("CHARRNN_VISITORS_TOGETHER")
     trusted_proxies = _setting("CHARRNN_TRUSTED_PROXIES")
     cookie_secret = _setting("CHARRNN_COOKIE_SECRET")
+    admin_token = _setting("CHARRNN_ADMIN_TOKEN")
 
     public = Bool(
         False,
@@ -313,6 +314,10 @@ class CharRNNServer(ExtensionApp):
         assert self.serverapp is not None
         knows_people = type(self.serverapp.identity_provider) not in _STOCK
         return (user.username if knows_people else None), None
+
+    def admin_link(self, user: User) -> str | None:
+        """What stands on a link to the page where one becomes an admin; None: there is no such page."""
+        return None
 
     @property
     def dashboards_each(self) -> int | None:

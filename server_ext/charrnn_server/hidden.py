@@ -12,8 +12,8 @@ from traitlets.config.loader import DeferredConfigString
 
 SHOWN = "'…'"
 SECRETS: Mapping[str, tuple[str, ...]] = {
-    "CharRNNServer": ("database_url", "cookie_secret"),
-    "PublicCharRNNServer": ("database_url", "cookie_secret"),
+    "CharRNNServer": ("database_url", "cookie_secret", "admin_token"),
+    "PublicCharRNNServer": ("database_url", "cookie_secret", "admin_token"),
     "IdentityProvider": ("token",),
     "PasswordIdentityProvider": ("token", "hashed_password"),
     "ServerApp": ("token", "password"),

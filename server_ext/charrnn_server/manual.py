@@ -18,7 +18,10 @@ Node: TypeAlias = Mapping[str, Any]
 
 SHAPES = ("Model", "TrainingOptions", "SamplingOptions", "Problem")  # that have a place of their own
 ADDRESS, TOKEN, ID = "$SERVER", "$TOKEN", "$ID"  # in commands
-EXAMPLE_FILES = {"multipart/form-data": "-F file=@sonnets.txt", "application/octet-stream": "-T model.safetensors"}
+EXAMPLE_BODIES = {
+    "multipart/form-data": "-F file=@sonnets.txt", "application/octet-stream": "-T model.safetensors",
+    "application/x-www-form-urlencoded": '--data-urlencode "token=$ADMIN_TOKEN"',
+}  # fmt: skip
 EXAMPLE_ANSWERS = {"text/event-stream": "-N", "application/octet-stream": "-OJ"}
 _TYPES = {
     "integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "array": "list",
@@ -260,6 +263,6 @@ def _curl_body(bodies: list[Body]) -> list[str]:
     if not bodies:
         return []
     first = bodies[0]
-    if first.media in EXAMPLE_FILES:
-        return [EXAMPLE_FILES[first.media]]
+    if first.media in EXAMPLE_BODIES:
+        return [EXAMPLE_BODIES[first.media]]
     return [f"-H 'Content-Type: {first.media}'", f"-d {shlex.quote(json.dumps(json.loads(first.example)))}"]

@@ -35,11 +35,15 @@ from charrnn.errors import CharRNNError, InvalidSettings, QuotaExceeded
 from charrnn_server.app import CharRNNServer
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from charrnn.config import Settings
 
 COOKIE = "charrnn-visitor"
 TOKEN = "charrnn-visitor-token"  # what tokens are signed as, so that none is taken for a cookie
 DAYS = 365.0  # that a visitor is remembered
+ADMIN = "admin"  # the name of every visitor who has entered the admins' token
+ADMIN_COOKIE, ADMIN_DAYS = "charrnn-admin", 30.0  # for which it is good, if the browser is not closed before
 SECRET_FILE = "cookie-secret"  # in the data folder
 SECRET_LENGTH = 16  # bytes, at least
 BODY_LIMIT = 1_000_000  # bytes, where a handler does not allow more
@@ -80,10 +84,12 @@ class Visitors(IdentityProvider):
         self.token = ""  # whatever is configured: none opens this server
         self._secret: bytes = b""
         self._proxies: list[Any] = []
+        self._admin_token: SecretStr | None = None
 
-    def configure(self, secret: bytes, proxies: Iterable[str]) -> None:
-        """Sign with this secret from now on, and believe these addresses or networks where others come from."""
-        self._secret, self._proxies = secret, [ip_network(proxy) for proxy in proxies]
+    def configure(self, secret: bytes, settings: Settings) -> None:
+        """Sign with this secret from now on. The settings say which proxies are believed, and what makes an admin."""
+        self._secret, self._proxies = secret, [ip_network(proxy) for proxy in settings.trusted_proxies]
+        self._admin_token = settings.admin_token
 
     def get_user(self, handler: RequestHandler) -> Visitor | None:
         """Who sent the request. None: somebody with a token that is not one of ours."""
@@ -96,12 +102,14 @@ class Visitors(IdentityProvider):
         origin = self.account(address)
         token = self.auth_header_pat.match(request.headers.get("Authorization", ""))
         if token is not None:
-            visitor = self._signed(TOKEN, token[2])
+            visitor = ADMIN if self.is_admin_token(token[2]) else self._signed(TOKEN, token[2])
+        elif self._is_admin(handler):
+            visitor = ADMIN
         else:
             visitor = self._signed(COOKIE, handler.get_cookie(COOKIE))
             if visitor is None and not from_script(request):
                 visitor = new_visitor()
-                self._remember(handler, visitor, secure)
+                self._set(handler, COOKIE, visitor, secure)
             elif visitor is None:
                 visitor = f"guest-{origin.partition('-')[2]}"
                 handler._token_authenticated = True  # type: ignore[attr-defined]  # no browser: no cross-site request
@@ -122,14 +130,48 @@ class Visitors(IdentityProvider):
         """A token with which a script is this visitor."""
         return create_signed_value(self._secret, TOKEN, visitor).decode()
 
+    @property
+    def has_admins(self) -> bool:
+        """Whether there is a token with which a visitor becomes an admin."""
+        return self._admin_token is not None
+
+    def is_admin_token(self, token: str) -> bool:
+        """Whether somebody who says this is an admin."""
+        expected = self._admin_token
+        return expected is not None and hmac.compare_digest(token.encode(), expected.get_secret_value().encode())
+
+    def be_admin(self, handler: RequestHandler) -> None:
+        """Make an admin of whoever sent the request, until their browser is closed or the token is another one."""
+        secure = is_https(handler.request, self._proxies)
+        self._set(handler, ADMIN_COOKIE, self._admins(), secure, expires_days=None)
+
+    def be_nobody_special(self, handler: RequestHandler) -> None:
+        """Make of an admin the visitor again who they were before."""
+        handler.clear_cookie(ADMIN_COOKIE, path=handler.base_url)  # type: ignore[attr-defined]
+
+    def _is_admin(self, handler: RequestHandler) -> bool:
+        if self._admin_token is None:
+            return False
+        said = decode_signed_value(
+            self._secret, ADMIN_COOKIE, handler.get_cookie(ADMIN_COOKIE), max_age_days=ADMIN_DAYS, min_version=2
+        )
+        return said is not None and hmac.compare_digest(said, self._admins().encode())
+
+    def _admins(self) -> str:
+        """What an admin's cookie says, which tells nothing of the token."""
+        assert self._admin_token is not None
+        return hmac.new(self._secret, self._admin_token.get_secret_value().encode(), hashlib.sha256).hexdigest()
+
     def _signed(self, name: str, value: str | None) -> str | None:
         visitor = decode_signed_value(self._secret, name, value, max_age_days=DAYS, min_version=2)
         return visitor.decode() if visitor is not None and VISITOR.fullmatch(visitor) else None
 
-    def _remember(self, handler: RequestHandler, visitor: str, secure: bool) -> None:
+    def _set(
+        self, handler: RequestHandler, name: str, value: str, secure: bool, expires_days: float | None = DAYS
+    ) -> None:
         handler.set_cookie(
-            COOKIE, create_signed_value(self._secret, COOKIE, visitor).decode(), path=handler.base_url,  # type: ignore[attr-defined]
-            expires_days=DAYS, httponly=True, samesite="Lax", secure=secure,
+            name, create_signed_value(self._secret, name, value).decode(), path=handler.base_url,  # type: ignore[attr-defined]
+            expires_days=expires_days, httponly=True, samesite="Lax", secure=secure,
         )  # fmt: skip
 
 
@@ -204,7 +246,7 @@ class PublicServerApp(ServerApp):
             self.log.critical("%s", error)
             self.exit(1)
         assert isinstance(self.identity_provider, Visitors)
-        self.identity_provider.configure(self.cookie_secret, settings.trusted_proxies)
+        self.identity_provider.configure(self.cookie_secret, settings)
         if self.trust_xheaders:
             self.log.warning(
                 "ServerApp.trust_xheaders would let anybody choose an address and is left out: name the proxy in "
@@ -240,11 +282,13 @@ class PublicCharRNNServer(CharRNNServer):
 
     def initialize_handlers(self) -> None:
         """Add what only visitors need."""
-        from charrnn_server.handlers.visitors import ROUTES
+        from charrnn_server.handlers import admin, visitors
 
         assert self.serverapp is not None
         home = url_path_join(self.serverapp.base_url, self.extension_url)
-        self.handlers.extend([*ROUTES, ("/?", RedirectWithParams, {"url": home, "permanent": False})])
+        self.handlers.extend(
+            [*visitors.ROUTES, *admin.ROUTES, ("/?", RedirectWithParams, {"url": home, "permanent": False})]
+        )
         super().initialize_handlers()
 
     def _prepare_handlers(self) -> None:
@@ -256,16 +300,24 @@ class PublicCharRNNServer(CharRNNServer):
         self.serverapp.web_app.add_handlers(".*$", ours)  # type: ignore[no-untyped-call]  # before Jupyter's own
 
     def configured(self) -> Settings:
-        """The settings, with limits for visitors where none are given."""
+        """The settings, with limits for visitors where none are given, and without any for who has the token."""
         settings = super().configured()
-        return settings.model_copy(
-            update={name: value for name, value in LIMITS.items() if name not in settings.model_fields_set}
-        )
+        limits = {name: value for name, value in LIMITS.items() if name not in settings.model_fields_set}
+        admins = settings.admins | {ADMIN} if settings.admin_token is not None else settings.admins
+        return settings.model_copy(update={**limits, "admins": admins})
 
     def initialize_settings(self) -> None:
         """Make what is needed. Nothing is opened."""
         super().initialize_settings()
         self._uploads: Counter[str] = Counter()
+
+    def admin_link(self, user: User) -> str | None:
+        """For who looks after a class, if there is a token for them."""
+        assert self.serverapp is not None
+        assert isinstance(self.serverapp.identity_provider, Visitors)
+        if not self.serverapp.identity_provider.has_admins:
+            return None
+        return "You are an admin" if user.username == ADMIN else "For the teacher"
 
     @property
     def dashboards_each(self) -> int:

@@ -40,7 +40,7 @@ CONFIG = SchemathesisConfig.from_dict(
         "generation": {"deterministic": True, "max-examples": 6, "database": "none"},
     }
 )
-VISITORS = f"{API}/visitors"
+VISITORS = [f"{API}/visitors", "/charrnn/admin"]
 LONGEST = 40  # characters that are written; to write ten million takes minutes
 DOCUMENT = contract.document("/")
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
@@ -165,8 +165,11 @@ def test_requests_that_are_made_up_from_the_contract_are_answered_as_it_says(
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    secret = {"CHARRNN_COOKIE_SECRET": "a secret that every copy of this server would share"}
-    with running(tmp_path_factory.mktemp("public"), "--public", BY_HAND, token=None, **secret) as server:
+    secrets = {
+        "CHARRNN_COOKIE_SECRET": "a secret that every copy of this server would share",
+        "CHARRNN_ADMIN_TOKEN": "what only the teacher knows",
+    }
+    with running(tmp_path_factory.mktemp("public"), "--public", BY_HAND, token=None, **secrets) as server:
         yield server
 
 

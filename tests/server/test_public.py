@@ -15,7 +15,7 @@ import pytest
 import requests
 from tornado.web import create_signed_value
 
-from charrnn_server.public import COOKIE
+from charrnn_server.public import ADMIN, ADMIN_COOKIE, COOKIE
 from tests.command_line import variables
 from tests.jobs.trainings import wait_for
 from tests.server import raw
@@ -293,6 +293,61 @@ def test_a_restart_and_a_second_server_with_the_same_secret_know_a_visitor(tmp_p
         assert browser.names() == ["mine"]
         assert not (server.folder / "data" / "cookie-secret").exists()
         assert secret not in server.messages
+
+
+TOKEN = "the teacher's own words"
+
+
+def enter(browser: Browser, token: str, xsrf: bool = True, **form: str) -> requests.Response:
+    return browser.ask("POST", f"{browser.server.site}/charrnn/admin", xsrf, data={"token": token, **form})
+
+
+def test_whoever_enters_the_admins_token_sees_and_deletes_everything_until_they_leave(tmp_path: Path) -> None:
+    with running(tmp_path, "--public", "--debug", token=None, CHARRNN_ADMIN_TOKEN=TOKEN) as server:
+        pupil, teacher = visited(server), visited(server)
+        theirs = pupil.create("secret plans").json()["id"]
+        mine = teacher.create("lesson").json()
+        assert "For the teacher" in pupil.open("/charrnn").text
+        assert 'type="password"' in teacher.open("/charrnn/admin").text
+        for wrong, why in (("", "Enter the token"), (TOKEN + "x", "That is not the token"), ("\x00", "not")):
+            refused = enter(teacher, wrong)
+            assert (refused.status_code, why in refused.text) == (403, True)
+        assert enter(teacher, TOKEN, xsrf=False).status_code == 403
+        assert teacher.names() == ["lesson"]
+
+        entered = enter(teacher, TOKEN)
+        assert (entered.status_code, entered.headers["Location"]) == (303, "/charrnn")
+        given = [part.strip().lower() for part in entered.headers["Set-Cookie"].split(";")]
+        assert {"httponly", "samesite=lax", "path=/"} <= set(given)
+        assert not any(part.startswith("expires") for part in given), "it ends with the browser"
+        assert "You are an admin" in teacher.open("/charrnn").text
+        assert "You are an admin" in teacher.open("/charrnn/admin").text
+        assert sorted(teacher.names()) == ["lesson", "secret plans"]
+        assert teacher.create("for all").json()["owner"] == "admin"
+        assert pupil.names() == ["secret plans"]
+        assert teacher.ask("DELETE", f"/models/{theirs}").status_code == 204
+        assert pupil.names() == []
+        script = {"Authorization": f"token {TOKEN}"}
+        assert len(server.get("/models", headers=script).json()["models"]) == 2
+
+        for value in (ADMIN, entered.cookies[ADMIN_COOKIE][:-1], pupil.session.cookies[COOKIE]):
+            forged = requests.get(f"{server.api}/models", cookies={ADMIN_COOKIE: value}, timeout=120)
+            assert forged.json()["models"] == []
+        assert enter(teacher, "", leave="yes").status_code == 303
+        assert teacher.names() == [mine["name"]]
+        enter(teacher, TOKEN)
+    assert TOKEN not in server.messages
+    with running(tmp_path, "--public", token=None, CHARRNN_ADMIN_TOKEN="another token now") as server:
+        teacher.server = server
+        assert teacher.names() == [mine["name"]], "another token, other admins"
+
+
+def test_without_a_token_nobody_becomes_an_admin(public: Server) -> None:
+    browser = visited(public)
+    assert "For the teacher" not in browser.open("/charrnn").text
+    for answer in (browser.open("/charrnn/admin"), enter(browser, ""), enter(browser, "None")):
+        assert answer.status_code == 404
+        assert "CHARRNN_ADMIN_TOKEN is not set" in answer.text
 
 
 # -- how much --------------------------------------------------------------------------------------------------------

@@ -210,6 +210,17 @@ def test_people_see_whose_a_model_is_and_change_only_their_own(tmp_path: Path, s
     here.close()
 
 
+def test_who_looks_after_visitors_can_tell_them_apart(tmp_path: Path) -> None:
+    here = Workspace(data_folder=tmp_path, privacy="own", admins="admin")
+    here.as_user(f"visitor-{'5e' * 16}").create("hers")
+    views = [ModelsView(here.as_user(name)) for name in (f"visitor-{'5e' * 16}", "admin")]
+    assert [[row["owner"] for row in rows(view)] for view in views] == [["visitor 5e5e5e"], ["visitor 5e5e5e"]]
+    assert [view.state["people"] for view in views] == [False, True]
+    for view in views:
+        view.close()
+    here.close()
+
+
 def test_a_list_that_cannot_be_had_says_why_and_keeps_what_it_shows(
     view: ModelsView, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

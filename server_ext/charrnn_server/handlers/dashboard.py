@@ -97,7 +97,7 @@ class DashboardPage(Compressed):
         self.render_page(
             "dashboard.html", 503 if full or problem else 200, models=models.models if models else (),
             total=models.total if models else 0, exact=models is None or models.exact, problem=problem, full=full,
-            page=told, configuration=front_end.configuration(dashboard),
+            page=told, admin=self.app.admin_link(self.current_user), configuration=front_end.configuration(dashboard),
             own_style=own("dashboard.css"), own_script=own("dashboard.js"),
         )  # fmt: skip
 
