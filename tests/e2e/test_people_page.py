@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from charrnn import Workspace
 from charrnn.jobs.status import Status
-from tests.e2e.browser import PATIENCE, Visit, axe, new_context, open_dashboard, row, shoot
+from tests.e2e.browser import PATIENCE, Visit, axe, new_context, open_dashboard, row, shoot, wait_for_control
 from tests.jobs.trainings import wait_for
 from tests.server.places import BY_HAND
 from tests.server.running import Server, configure, running
@@ -80,3 +80,33 @@ def test_people_change_their_own_and_the_teacher_stops_and_deletes_everything(
         for page in (ann, teacher):
             page.context.close()
         workspace.close()
+
+
+def test_a_teacher_among_visitors_enters_the_servers_token(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path, "--public", BY_HAND, token=None, CHARRNN_ADMIN_TOKEN="the words of the teacher") as server:
+        owner = server.post("/models", json={"name": "boats"}).json()["owner"]
+        visit = Visit(server)
+        context = new_context(browser, visit)
+        page = context.new_page()
+        page.goto(f"{server.site}/charrnn", wait_until="commit")
+        page.get_by_role("link", name="For the teacher").click()
+        axe(page)
+        visit.expect("403")
+        page.get_by_label("Token").fill("words of a pupil")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("That is not the token")
+        shoot(page, "admin")
+        page.get_by_label("Token").fill("the words of the teacher")
+        page.keyboard.press("Enter")
+        wait_for_control(page)
+        expect(row(page, "boats")).to_contain_text(f"of guest {owner[6:12]}")
+        row(page, "boats").get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete for good").click()
+        expect(row(page, "boats")).to_have_count(0)
+        assert server.get("/models").json()["total"] == 0
+        page.get_by_role("link", name="You are an admin").click()
+        page.get_by_role("button", name="Be a visitor again").click()
+        wait_for_control(page)
+        expect(page.get_by_role("link", name="For the teacher")).to_be_visible()
+        visit.check()
+        context.close()
