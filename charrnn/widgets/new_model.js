@@ -357,7 +357,7 @@ export default {
       render(page.state());
       choose.focus();
     } }, "Take another text");
-    const back = h("button", { type: "button", class: "plain", hidden: true, onclick: () => {
+    const back = h("button", { type: "button", class: "plain back", hidden: true, onclick: () => {
       replacing = false;
       refused.hidden = true;
       render(page.state());
