@@ -148,7 +148,7 @@ def test_what_a_text_says_is_never_part_of_the_page(page: Page, server: Server, 
         expect(compare.locator(where)).to_have_text([NASTY, LONG])
     expect(compare.locator("article pre").first).to_have_text(f"wrote 20 {NASTY}")
     table = compare.locator(".scroll")
-    assert table.evaluate("box => box.scrollWidth <= box.clientWidth"), "a long name makes the table wider than its place"
+    assert table.evaluate("box => box.scrollWidth <= box.clientWidth"), "a long name makes the table wide"
     assert compare.locator("thead").evaluate("head => head.clientHeight < 150"), "a long name makes the table high"
     widths = compare.locator(".legend svg").evaluate_all("lines => lines.map((line) => line.clientWidth)")
     assert widths == [28, 28], "a long name leaves no room for the line that it stands for"
