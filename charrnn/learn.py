@@ -5,7 +5,10 @@ It joins the training process to a live display. It knows nothing of how either 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +42,10 @@ def train(
 
     Raises InvalidCorpus, InvalidOptions, WouldOverwrite, InvalidModel (a damaged checkpoint) and TrainingFailed.
     """
-    from charrnn.network.options import TrainingOptions
-    from charrnn.progress import live_display
-    from charrnn.training.process import run
+    with _whole():
+        from charrnn.network.options import TrainingOptions
+        from charrnn.progress import live_display
+        from charrnn.training.process import run
 
     with live_display(progress) as show:
 
@@ -59,3 +63,20 @@ def train(
             force=force,
             callback=listen,
         )
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Puts off an interrupt until what is imported here is there: half an import would spoil NumPy for this process."""
+    former = signal.getsignal(signal.SIGINT)
+    if former is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)

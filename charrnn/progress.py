@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Listener = Callable[[Event], None]
 
 NOTEBOOK_UPDATE_EVERY = 0.25  # seconds
+FIGURE_STYLE = "display: inline-block; margin-right: 1.5em"
+SAMPLE_STYLE = "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere"  # JupyterLab breaks within words
 
 
 @contextmanager
@@ -173,11 +175,11 @@ class NotebookDisplay:
         parts = [f"<div>{html.escape(self.heading)}</div>"]
         if self.story.finished is None:
             parts.append(f'<progress value="{done:.4f}" max="1" style="width: 100%"></progress>')
-        parts += [f"<span style='margin-right: 1.5em'>{name} <b>{value}</b></span>" for name, value in self.figures()]
+        parts += [f"<span style='{FIGURE_STYLE}'>{name} <b>{value}</b></span>" for name, value in self.figures()]
         parts += [f"<div><i>{html.escape(note)}</i></div>" for note in self.notes]
         if self.story.sample:
-            parts.append(f"<pre style='white-space: pre-wrap'>{html.escape(self.story.sample)}</pre>")
-        return "<div aria-live='off'>" + "".join(parts) + "</div>"
+            parts.append(f"<pre style='{SAMPLE_STYLE}'>{html.escape(self.story.sample)}</pre>")
+        return "<div aria-live='off' style='padding: 0 .4em'>" + "".join(parts) + "</div>"
 
     def figures(self) -> list[tuple[str, str]]:
         return [(html.escape(name), html.escape(value)) for name, value in self.story.figures()]

@@ -148,3 +148,26 @@ def test_front_ends_reach_training_only_through_its_process() -> None:
         if target.startswith("charrnn.training") and target != "charrnn.training.process"
     ]
     assert wrong == []
+
+
+def test_an_interrupt_while_training_is_imported_leaves_numpy_whole(tmp_path: Path) -> None:
+    said = run_python(f"""
+import importlib.abc, signal, sys
+import charrnn
+
+class Impatient(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "numpy.matrixlib":
+            sys.meta_path.remove(self)
+            print("interrupted")
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+try:
+    charrnn.train({str(tmp_path / "none.txt")!r}, max_steps=1)
+except KeyboardInterrupt:
+    import numpy
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print(numpy.ravel([[1, 2]]), usual)
+""")
+    assert said.splitlines() == ["interrupted", "[1 2] True"]

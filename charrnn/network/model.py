@@ -212,7 +212,8 @@ class Model:
             if value
         )
         sample = _last_sample(self.record)
-        shown = f"<pre style='white-space:pre-wrap;max-width:45em'>{html.escape(sample)}</pre>" if sample else ""
+        style = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;max-width:45em"
+        shown = f"<pre style='{style}'>{html.escape(sample)}</pre>" if sample else ""
         return f"<table>{cells}</table>{shown}"
 
     def _summary(self) -> str:

@@ -281,10 +281,13 @@ class TrainingProcess:
         """
         interrupts = 0
         finished: events.Finished | None = None
+        told_all = False
         while True:
             try:
-                line = self.lines.get()
+                line = None if told_all else self.lines.get()
                 if line is None:
+                    told_all = True
+                    code = self.process.wait()  # who is impatient here too still gets the model
                     break
                 message = json.loads(line)
                 if "error" in message:
@@ -298,7 +301,6 @@ class TrainingProcess:
                 if interrupts > 2:
                     raise
                 self.stop()
-        code = self.process.wait()
         if finished is None:
             raise TrainingFailed(self._last_words(code))
         return finished

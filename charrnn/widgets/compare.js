@@ -56,7 +56,7 @@ export default {
         }
         box.input.checked = chosen.includes(model.id);
         box.input.disabled = !box.input.checked && chosen.length >= most;
-        if (box.name.textContent !== model.name) box.name.textContent = model.name;
+        if (box.name.textContent !== model.name) box.name.textContent = box.name.title = model.name;
         const about = model.best === null ? model.status : `${model.status} · ${number(model.best, 3)} nats`;
         if (box.about.textContent !== about) box.about.textContent = about;
         if (list.children[at] !== box.item) list.insertBefore(box.item, list.children[at] ?? null);
@@ -101,7 +101,7 @@ export default {
       const differ = Object.keys(CALLED).filter((name) => new Set(models.map((each) => value(each.options[name]))).size > 1);
       const row = (label, cells) => h("tr", {}, h("th", { scope: "row" }, label), cells.map((cell) => h("td", { dir: "auto" }, cell)));
       figures.replaceChildren(h("table", {},
-        h("thead", {}, h("tr", {}, h("td"), models.map((each) => h("th", { scope: "col", dir: "auto" }, each.name)))),
+        h("thead", {}, h("tr", {}, h("td"), models.map((each) => h("th", { scope: "col" }, h("span", { class: "name", dir: "auto", title: each.name }, each.name))))),
         h("tbody", {},
           row("Best validation loss", models.map((each) => (each.best === null ? "–" : `${number(each.best, 3)} nats`))),
           row("Trained for", models.map((each) => duration(each.seconds))),

@@ -6,7 +6,7 @@ const OF_ONE = new Set(["training", "writing"]); // these show one model
 export default {
   render: view((page) => {
     const ours = served() !== null;
-    const chosen = h("p", { class: "chosen quiet" });
+    const chosen = h("p", { class: "chosen quiet", dir: "auto" });
     const links = new Map();
     const open = (place) => page.go(place, OF_ONE.has(place) ? (page.state().id ?? null) : null);
     for (const [place, name] of PLACES) {
@@ -27,7 +27,7 @@ export default {
         link.disabled = OF_ONE.has(place) && !state.id;
         link.title = link.disabled ? "Choose a model first" : "";
       }
-      chosen.textContent = state.name ?? "";
+      chosen.textContent = chosen.title = state.name ?? "";
       chosen.hidden = !state.name;
       if (ours && state.place && !wanted && location.hash !== address(state)) {
         history[location.hash ? "pushState" : "replaceState"](null, "", address(state));

@@ -115,7 +115,8 @@ function expectation(budget, reads) {
   if (reads === null || reads === undefined || reads >= 100) return time;
   if (reads >= 1.5) return `${time} It reads the text about ${number(reads)} times.`;
   if (reads >= 0.75) return `${time} It reads the text about once.`;
-  return `${time} There is time to read about ${number(Math.max(1, 100 * reads))} % of the text.`;
+  if (reads < 0.01) return `${time} There is time to read less than 1 % of the text.`;
+  return `${time} There is time to read about ${number(100 * reads)} % of the text.`;
 }
 
 /** What is to be said of all budgets. */
@@ -357,7 +358,7 @@ export default {
       render(page.state());
       choose.focus();
     } }, "Take another text");
-    const back = h("button", { type: "button", class: "plain", hidden: true, onclick: () => {
+    const back = h("button", { type: "button", class: "plain back", hidden: true, onclick: () => {
       replacing = false;
       refused.hidden = true;
       render(page.state());

@@ -129,7 +129,7 @@ export default {
     page.root.append(nothing, main);
 
     // --- drawing ---
-    const fileName = () => (page.state().model?.name ?? "training").replace(/[^\p{L}\p{N}._-]+/gu, "-").slice(0, 80) || "training";
+    const fileName = () => asFileName(page.state().model?.name ?? "", "training");
 
     function table() {
       const fields = ["step", "seconds", "epoch", "train_loss", "validation_loss", "learning_rate", "characters_per_second"];

@@ -206,6 +206,10 @@ function visible(character) {
   return character;
 }
 
+/** A name as a file may bear it: letters, digits and little else, and at its ends nothing that a shell or a folder takes amiss. */
+const asFileName = (name, otherwise) =>
+  [...name.replace(/[^\p{L}\p{M}\p{N}._ -]+/gu, "-")].slice(0, 80).join("").replace(/^[^\p{L}\p{N}]+|[. -]+$/gu, "") || otherwise;
+
 /** Offer a file for download: its name, its content and its kind. */
 function download(name, content, kind = "text/plain;charset=utf-8") {
   const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: kind }));

@@ -268,7 +268,7 @@ function copyButton(page, text, about = "") {
 
 /** A button that saves what `text()` returns as a file. */
 function downloadButton(text, name, about = "") {
-  const save = () => download(`${name().replace(/[^\p{L}\p{N}._ -]+/gu, "_").slice(0, 80) || "text"}.txt`, text());
+  const save = () => download(`${asFileName(name(), "text")}.txt`, text());
   return h("button", { type: "button", class: "plain", onclick: save }, "Download", about && h("span", { class: "unseen" }, ` ${about}`));
 }
 

@@ -22,6 +22,7 @@ from tests.workspace.played import Attempt
 
 expect.set_options(timeout=PATIENCE)
 NASTY = '<img src=x onerror="document.title=1"> <script>document.title=2</script>'
+LONG = "W" * 200  # as long as a name can be, and wide
 LOOKS = [(f"{scheme}-{size['width']}", {"color_scheme": scheme, "viewport": size})
          for scheme in ("light", "dark") for size in (DESK, PHONE)]  # fmt: skip
 TEXT = (VERSE * 200).encode()
@@ -131,7 +132,27 @@ def test_what_a_text_says_is_never_part_of_the_page(page: Page, server: Server, 
     watch(page, server, NASTY)
     expect(training(page).locator("pre.sample")).to_have_text(f"wrote 20 {NASTY}")
     expect(training(page).get_by_role("log").locator(".line").last).to_contain_text(NASTY)
-    assert page.locator(".training :is(img, script)").count() == 0
+    expect(page).to_have_title(f"10 % · {NASTY} · charrnn")
+    with page.expect_download() as numbers:
+        training(page).get_by_role("button", name="Numbers (CSV)").click()
+    assert numbers.value.suggested_filename == "img src-x onerror-document.title-1- -script-document.title-2-script.csv"
+    places = page.get_by_role("navigation", name="Places")
+    expect(places.locator(".chosen")).to_have_text(NASTY)
+    _, other = begun(workspace, LONG)
+    tell(other, 1, 20)
+    places.get_by_role("button", name="Compare").click()
+    compare = page.locator(".compare")
+    for name in (NASTY, LONG):
+        compare.get_by_role("checkbox", name=name).check()
+    for where in (".legend li", "thead th", "article h4"):
+        expect(compare.locator(where)).to_have_text([NASTY, LONG])
+    expect(compare.locator("article pre").first).to_have_text(f"wrote 20 {NASTY}")
+    table = compare.locator(".scroll")
+    assert table.evaluate("box => box.scrollWidth <= box.clientWidth"), "a long name makes the table wide"
+    assert compare.locator("thead").evaluate("head => head.clientHeight < 150"), "a long name makes the table high"
+    widths = compare.locator(".legend svg").evaluate_all("lines => lines.map((line) => line.clientWidth)")
+    assert widths == [28, 28], "a long name leaves no room for the line that it stands for"
+    assert page.locator("#rendered_cells :is(img, script:not([type]))").count() == 0
 
 
 def test_a_loss_is_shown_in_the_unit_that_was_chosen_also_after_a_reload(

@@ -443,6 +443,38 @@ def test_an_interrupt_saves_and_returns_the_model_so_far(verse: Path) -> None:
     assert not checkpoint.metadata["record"]["finished"]
 
 
+DONE = """
+import json, os, sys
+from charrnn.events import Finished, to_json
+event = Finished(step=7, finished=False, reason="interrupted", loss=1.0, validation_loss=None, seconds=2.0)
+os.write(int(sys.argv[1]), (json.dumps(to_json(event)) + "\\n").encode())
+"""
+
+
+def test_who_interrupts_twice_gets_the_model_also_when_the_process_is_just_leaving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The training is played: it has said that it is finished when the second interrupt comes."""
+    monkeypatch.setattr(process, "python", lambda module, number: [sys.executable, "-c", DONE, number])
+    heard: list[Event] = []
+    with process.TrainingProcess() as trains:
+        ends = trains.process.wait
+        impatient = iter([KeyboardInterrupt])
+
+        def wait() -> int:
+            if interrupt := next(impatient, None):
+                raise interrupt
+            return ends()
+
+        def listen(event: Event) -> None:
+            heard.append(event)
+            raise KeyboardInterrupt
+
+        trains.process.wait = wait  # type: ignore[method-assign]
+        assert trains.follow(listen).reason == "interrupted"
+    assert [event.step for event in heard] == [7]
+
+
 def test_a_run_without_an_end_goes_on_until_it_is_stopped(verse: Path) -> None:
     options = '{"rnn_size": 16, "batch_size": 8, "seq_length": 20, "until_stopped": true, "log_every": 10}'
     lines = interrupted(verse.parent, options, 30)
