@@ -6,6 +6,7 @@ the tables.
 
 from __future__ import annotations
 
+import functools
 import random
 import sqlite3
 import ssl
@@ -28,6 +29,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 CONNECT_SECONDS = 5  # to wait for a server to take a connection
 ANSWER_SECONDS = 20  # to wait for a server's answer, so that one that hangs is noticed
 SILENT_SECONDS = 10  # after which a server gives up a connection, with the locks of whoever was paused in a transaction
+KEPT_CONNECTIONS = 20  # to one server, for the next who need any; it hangs up on those that nobody does
 BUSY_SECONDS = 10  # to wait for another process that writes to SQLite
 UPGRADE_SECONDS = 600  # to wait for another process that upgrades
 
@@ -268,9 +270,33 @@ def _mysql(url: URL, tls: ssl.SSLContext | None, answer_seconds: float | None) -
     }
     if tls:
         connect["ssl"] = tls
-    return sqlalchemy.create_engine(
-        url, connect_args=connect, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800
-    )
+    engine = sqlalchemy.create_engine(
+        url, connect_args=connect, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800,
+        pool_size=KEPT_CONNECTIONS, pool_use_lifo=True,
+    )  # fmt: skip
+
+    @event.listens_for(engine, "do_connect")
+    def connected(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+        return _connection_class()(*arguments, **options)
+
+    return engine
+
+
+@functools.cache
+def _connection_class() -> type[Any]:
+    """PyMySQL's connection. Where nobody asked for TLS it is used without a look at the certificate, if the server
+    offers it; PyMySQL would read all authorities of the system for that, with every connection anew."""
+    from pymysql.connections import Connection  # type: ignore[import-untyped]
+
+    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+
+    class Connected(Connection):  # type: ignore[misc]
+        def _create_ssl_ctx(self, given: Any) -> Any:
+            return super()._create_ssl_ctx(given) if given else unverified
+
+    return Connected
 
 
 def _verifying(ca: Path | None) -> ssl.SSLContext:

@@ -97,7 +97,7 @@ class CharRNNServer(ExtensionApp):
     ).tag(config=True)
     threads = Int(8, min=1, help="requests that may wait for the database or for files at a time").tag(config=True)
     long_threads = Int(
-        2,
+        4,
         min=1,
         help="texts or models that are read in at a time after they have come; lists and pages do not wait for it",
     ).tag(config=True)
