@@ -20,7 +20,8 @@ RUN python3 -m pip --python /opt/charrnn/bin/python install --no-cache-dir --no-
 ARG TENSORFLOW=tensorflow
 RUN [ "$TENSORFLOW" = tensorflow ] || \
     python3 -m pip --python /opt/charrnn/bin/python install --no-cache-dir --no-compile "$TENSORFLOW"
-# Compiled by content, not by time, so that two builds give the same files.
+# Compiled by content, not by time, so that two builds give the same files. Some packages bring files for other Pythons,
+# which this one cannot compile and never reads: hence `|| true`.
 RUN /opt/charrnn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/charrnn/lib || true
 
 COPY pyproject.toml README.md LICENSE /src/

@@ -45,6 +45,7 @@ class Attempt:
         self.every_step = options.log_every is not None  # someone who says how often wants every line and point
         self.lines = Lines(0.0 if self.every_step else PROGRESS_EVERY)
         self.last_point = float("-inf")  # in seconds of training
+        self.left_out: Progress | None = None  # the newest point, if it came too soon after the one before
         with self.storage.scratch(f"models/{self.record.id}") as folder:
             self.folder = folder
             ids = self.storage.get(corpus.ids_key, folder, sha256=corpus.ids_sha256, size=corpus.ids_bytes)
@@ -75,6 +76,8 @@ class Attempt:
                 self._publish(event)
                 event = Saved(event.step, "a checkpoint", event.kind)
             case Finished():
+                if self.left_out is not None:
+                    self._point(self.left_out)
                 self.outbox.set(step=event.step, seconds=event.seconds, seconds_left=None)
         if line := self.lines.line(event):
             self.outbox.line(line, can_be_spared=isinstance(event, Progress))
@@ -87,8 +90,12 @@ class Attempt:
         seconds, share = LEAST_BETWEEN_POINTS
         too_soon = event.seconds - self.last_point < max(seconds, share * event.seconds)
         if too_soon and not self.every_step and event.progress < 1:
-            return
-        self.last_point = event.seconds
+            self.left_out = event
+        else:
+            self._point(event)
+
+    def _point(self, event: Progress) -> None:
+        self.last_point, self.left_out = event.seconds, None
         self.outbox.metric(
             event.step, seconds=event.seconds, epoch=event.epoch, train_loss=event.loss,
             learning_rate=event.learning_rate, characters_per_second=event.characters_per_second,

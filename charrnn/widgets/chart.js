@@ -1,6 +1,6 @@
 // A line chart: several series over one axis, and lines to compare them with. It knows numbers, not what they mean.
 
-const CHART = { height: 320, left: 58, right: 14, top: 14, bottom: 42 };
+const CHART = { height: 320, left: 58, right: 14, top: 24, bottom: 42 };
 const MOST_POINTS = 1000; // of a series that are drawn
 
 /** Round numbers between two, about `count` of them, and one of the `distances` apart where these are large enough. */
@@ -81,7 +81,7 @@ function chart(name) {
     drawing.append(
       svg("line", { class: "axis", x1: CHART.left, x2: right, y1: floor, y2: floor }),
       svg("text", { class: "tick", x: right, y: high - 4, "text-anchor": "end" }, x.name),
-      svg("text", { class: "tick", x: 2, y: CHART.top - 3 }, y.name),
+      svg("text", { class: "tick", x: 2, y: 11 }, y.name),
     );
     let above = Infinity;
     for (const line of [...lines].sort((a, b) => a.y - b.y)) {

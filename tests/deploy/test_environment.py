@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -73,5 +76,18 @@ def test_binder_finds_a_version_of_python_that_it_can_read() -> None:
     assert re.search(r"^  - python\s*=+\s*3\.\d+$", lines, re.MULTILINE)
 
 
-def test_what_binder_runs_may_be_run() -> None:
-    assert os.access(ROOT / "binder" / "postBuild", os.X_OK)
+def test_binder_opens_with_the_dashboard(tmp_path: Path) -> None:
+    """Whichever of Jupyter's servers that starts."""
+    script = ROOT / "binder" / "postBuild"
+    assert os.access(script, os.X_OK)
+    python = tmp_path / "python"  # in the place of Binder's, which is there to be changed
+    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] || echo {tmp_path}\n')
+    python.chmod(0o755)
+    subprocess.run([script], env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, timeout=60, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "jupyter_server", "--show-config-json"],
+        env={**os.environ, "JUPYTER_CONFIG_PATH": str(tmp_path / "etc" / "jupyter")}, timeout=120, check=True,
+        capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    config = json.loads(shown.stdout)
+    assert {config[app]["default_url"] for app in ("ServerApp", "LabApp", "JupyterNotebookApp")} == {"/charrnn"}

@@ -52,6 +52,7 @@ class Visit:
 
     server: Server
     requests: list[str] = field(default_factory=list)
+    unmarked: list[str] = field(default_factory=list)  # requests of scripts that JupyterHub would take for forged
     problems: list[str] = field(default_factory=list)  # uncaught errors, and errors on the console
     expected: list[re.Pattern[str]] = field(default_factory=list)
 
@@ -67,6 +68,8 @@ class Visit:
 
     def _requested(self, request: Request) -> None:
         self.requests.append(request.url)
+        if request.resource_type in ("fetch", "xhr") and "x-xsrftoken" not in request.headers:
+            self.unmarked.append(request.url)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -81,8 +84,9 @@ class Visit:
         ]  # fmt: skip
 
     def check(self) -> None:
-        """Fails if a request left the host, or if there was an error that nobody expected."""
+        """Fails if a request left the host or was not marked as ours, or if there was an error nobody expected."""
         assert self.foreign() == []
+        assert self.unmarked == []
         assert [each for each in self.problems if not any(known.search(each) for known in self.expected)] == []
 
 

@@ -55,7 +55,7 @@
 
   /* whether the kernel is there still; a slow page asks now and then, so that it is not taken for one that has gone */
   async function isThere() {
-    const answer = await fetch(`${page.dashboard}/api/kernels/${kernel}`, { cache: "no-store" });
+    const answer = await fetch(`${page.dashboard}/api/kernels/${kernel}`, { cache: "no-store", headers });
     return answer.status !== 404 && answer.status !== 403;
   }
 
