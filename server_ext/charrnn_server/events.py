@@ -22,8 +22,10 @@ from typing import Any, TypeAlias
 
 from charrnn.errors import CharRNNError, ModelNotFound, QuotaExceeded
 from charrnn.jobs.records import ModelRecord, News, Position
+from charrnn.jobs.status import Status
 
 RECENT = 100  # findings that a feed keeps
+QUIET_TICKS = 4  # between two looks at a model that has been at rest for a while
 LONGEST_PAUSE = 5.0  # seconds between two looks while the database does not answer
 AGAIN_SECONDS = 10.0  # when to come back if too many listen
 STILL_HERE = b": still here\n\n"  # a comment, so that nobody on the way thinks that the connection is dead
@@ -131,7 +133,8 @@ class Hub:
 
 
 class Feed:
-    """One model that somebody listens to, looked at once a tick."""
+    """One model that somebody listens to, looked at once a tick; while it is not running and nothing happens, less
+    often: hundreds may wait in the queue."""
 
     def __init__(self, hub: Hub, id: str, finding: Finding) -> None:
         """`finding`: what was found last, by whoever comes first."""
@@ -159,8 +162,9 @@ class Feed:
                 if not self.listeners or self.hub.closed:
                     return
                 try:
-                    self._take(await self.hub.look(self.id, self.last.news.position))
-                    pause = self.hub.tick
+                    is_news = self._take(await self.hub.look(self.id, self.last.news.position))
+                    lively = is_news or self.last.news.record.status == Status.RUNNING
+                    pause = self.hub.tick if lively else min(1.5 * pause, QUIET_TICKS * self.hub.tick)
                 except ModelNotFound:
                     raise
                 except CharRNNError:  # the database is away
@@ -173,7 +177,8 @@ class Feed:
             del self.hub.feeds[self.id]
             self._wake()
 
-    def _take(self, finding: Finding) -> None:
+    def _take(self, finding: Finding) -> bool:
+        """Keep what was found. Whether it is news."""
         if finding.model == self.last.model:
             finding = dataclasses.replace(finding, model=self.last.model)
         is_news = finding.rows or finding.model is not self.last.model
@@ -182,6 +187,7 @@ class Feed:
             self.recent.append(finding)
             self.count += 1
             self._wake()
+        return bool(is_news)
 
     def _wake(self) -> None:
         for listener in self.listeners:

@@ -107,6 +107,16 @@ def test_without_log_every_a_training_tells_little(place: Place) -> None:
     assert any(point.validation_loss is not None for point in points)
 
 
+def test_the_curve_of_a_text_that_is_soon_known_by_heart_goes_to_the_end(place: Place) -> None:
+    id = place.new_model(verses=4, minutes=2, rnn_size=64, learning_rate=0.02)
+    with supervisor(place.settings, until_idle=True) as process:
+        process.wait(timeout=300)
+    record, points = place.store.get(id), place.store.metrics(id)
+    assert record.status is Status.COMPLETE, record.error
+    assert "memorised" in place.log(id)[-1].text
+    assert points[-1].step == record.step
+
+
 def test_a_fork_begins_with_its_parents_weights(place: Place) -> None:
     parent = place.new_model("parent", max_steps=60)
     with supervisor(place.settings, until_idle=True) as process:
