@@ -15,9 +15,11 @@ import errno
 import hashlib
 import io
 import os
+import random
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,7 +31,7 @@ from charrnn.files import complete_or_absent, put_in_place, sync_folder, working
 PIECE = 16 * 2**20  # bytes that are copied, fetched or, of a large file, sent at a time
 _READ_AHEAD = 2**20  # bytes fetched at least when somebody reads a file in S3 bit by bit
 _UPLOAD_SECONDS, _SLOWEST_UPLOAD = 60, 50_000  # seconds and bytes a second: an upload that takes longer is given up
-_PATIENCE = 4  # times that a file in S3 may be replaced while it is fetched
+_PATIENCE = 20  # times that a file in S3 may be replaced while it is fetched
 _SILENCE = ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError")
 _KEY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 
@@ -276,6 +278,7 @@ class _Bucket:
         for _ in range(_PATIENCE):
             with contextlib.suppress(FileExpired):  # it was replaced meanwhile
                 return self._fetch(key, copy, sha256, size)
+            time.sleep(random.uniform(0.005, 0.05))
         return self._fetch(key, copy, sha256, size)
 
     def _fetch(self, key: str, copy: Path, sha256: str | None, size: int | None) -> Path:
