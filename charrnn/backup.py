@@ -59,7 +59,7 @@ def back_up(settings: Settings, output: BinaryIO) -> Copied:
             folder = Path(temporary)
             for _ in range(TRIES):
                 rows = {table.name: folder / f"{table.name}.jsonl" for table in TABLES}
-                counts, keys = database.read(partial(_dump, paths=rows))
+                counts, keys = database.snapshot(partial(_dump, paths=rows))
                 missing = [key for key in keys if f"storage/{key}" not in contents]
                 missing = [key for key in missing if not _copy_file(storage, key, folder, tar, contents)]
                 if not missing:
@@ -110,9 +110,7 @@ def _database(settings: Settings) -> Database:
 
 
 def _dump(connection: Connection, paths: dict[str, Path]) -> tuple[dict[str, int], list[str]]:
-    """Write the rows of one moment to files. Returns how many there are by table, and the keys that they name."""
-    if connection.dialect.name == "mysql":
-        connection = connection.execution_options(isolation_level="REPEATABLE READ")
+    """Write the rows to files. Returns how many there are by table, and the keys that they name."""
     counts = dict.fromkeys(paths, 0)
     keys: list[str] = []
     for table in TABLES:

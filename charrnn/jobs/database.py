@@ -7,7 +7,9 @@ the tables.
 from __future__ import annotations
 
 import functools
+import math
 import random
+import select
 import sqlite3
 import ssl
 import time
@@ -29,6 +31,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 CONNECT_SECONDS = 5  # to wait for a server to take a connection
 ANSWER_SECONDS = 20  # to wait for a server's answer, so that one that hangs is noticed
 SILENT_SECONDS = 10  # after which a server gives up a connection, with the locks of whoever was paused in a transaction
+SURE_SECONDS = 1.0  # for which a connection that was used needs no question whether the server is still there
 KEPT_CONNECTIONS = 20  # to one server, for the next who need any; it hangs up on those that nobody does
 BUSY_SECONDS = 10  # to wait for another process that writes to SQLite
 UPGRADE_SECONDS = 600  # to wait for another process that upgrades
@@ -65,6 +68,12 @@ class Database:
         """What `work` returns, given a connection to read from."""
         with self._translated(), self._engine.connect() as connection:
             return work(connection)
+
+    def snapshot(self, work: Callable[[Connection], Result]) -> Result:
+        """The same, where all that `work` reads is as of one moment, however often it asks."""
+        options: dict[str, Any] = {} if self.embedded else {"isolation_level": "REPEATABLE READ"}
+        with self._translated(), self._engine.connect() as connection:
+            return work(connection.execution_options(snapshot=True, **options))
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """What `work` returns, in one transaction: all of it happens, or nothing.
@@ -265,6 +274,7 @@ def _mysql(url: URL, tls: ssl.SSLContext | None, answer_seconds: float | None) -
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": answer_seconds,
         "write_timeout": answer_seconds,
+        "autocommit": True,  # transactions begin where we say so, below: a reader needs none
         "init_command": "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
         f"innodb_lock_wait_timeout = 5, wait_timeout = {SILENT_SECONDS}",
     }
@@ -276,23 +286,53 @@ def _mysql(url: URL, tls: ssl.SSLContext | None, answer_seconds: float | None) -
     )  # fmt: skip
 
     @event.listens_for(engine, "do_connect")
-    def connected(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+    def _(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
         return _connection_class()(*arguments, **options)
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        if not {"writes", "snapshot"}.isdisjoint(connection.get_execution_options()):
+            connection.exec_driver_sql("BEGIN")
+
+    @event.listens_for(engine, "checkin")
+    def _(connection: Any, _record: object) -> None:
+        if connection is not None:  # else it was lost
+            connection.used = time.monotonic()
 
     return engine
 
 
 @functools.cache
 def _connection_class() -> type[Any]:
-    """PyMySQL's connection. Where nobody asked for TLS it is used without a look at the certificate, if the server
-    offers it; PyMySQL would read all authorities of the system for that, with every connection anew."""
+    """PyMySQL's connection, without the questions to the server whose answers are known.
+
+    Where nobody asked for TLS it is used without a look at the certificate, if the server offers it; PyMySQL would read
+    all authorities of the system for that, with every connection anew.
+    """
     from pymysql.connections import Connection  # type: ignore[import-untyped]
+    from pymysql.constants import SERVER_STATUS  # type: ignore[import-untyped]
 
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
 
     class Connected(Connection):  # type: ignore[misc]
+        used = -math.inf  # when it was given back
+
+        def ping(self, reconnect: bool = False) -> None:
+            if time.monotonic() - self.used > SURE_SECONDS or self._has_come():
+                super().ping(reconnect)
+
+        def _has_come(self) -> bool:
+            """Whether something has come that nobody asked for, such as the end of the connection."""
+            waiting = select.poll()
+            waiting.register(self._sock, select.POLLIN)
+            return bool(waiting.poll(0))
+
+        def rollback(self) -> None:
+            if self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+                super().rollback()
+
         def _create_ssl_ctx(self, given: Any) -> Any:
             return super()._create_ssl_ctx(given) if given else unverified
 

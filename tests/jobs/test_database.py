@@ -101,6 +101,39 @@ def test_a_transaction_that_fails_leaves_nothing_behind(store: Store) -> None:
     assert store.get(model.id) == model
 
 
+def test_a_snapshot_is_of_one_moment_however_often_it_asks(store: Store) -> None:
+    store.create("faust")
+
+    def work(connection: Connection) -> list[int]:
+        counts = [connection.scalar(text("SELECT COUNT(*) FROM model"))]
+        store.create("mephisto")
+        counts += [connection.scalar(text("SELECT COUNT(*) FROM model"))]
+        return counts
+
+    assert store.database.read(work) == [1, 2] if not store.database.embedded else [1, 1]
+    before = len(store.page().models)
+    assert store.database.snapshot(work) == [before, before]
+    assert len(store.page().models) == before + 1
+
+
+def test_whoever_only_reads_asks_the_server_nothing_else(mariadb: str) -> None:
+    database = Database(mariadb)
+
+    def statements(connection: Connection) -> int:
+        return int(connection.execute(text("SHOW SESSION STATUS LIKE 'Questions'")).one()[1])
+
+    def something(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+
+    before = database.read(statements)
+    for _ in range(5):
+        database.read(something)
+    assert database.read(statements) == before + 6
+    database.write(something)
+    assert database.read(statements) == before + 6 + 4  # BEGIN and COMMIT were two of them
+    database.close()
+
+
 def test_those_who_write_to_sqlite_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.1)
     file = tmp_path / "charrnn.sqlite3"
