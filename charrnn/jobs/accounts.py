@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, insert, or_, select, update
+from sqlalchemy import Connection, Select, Update, case, insert, or_, select, update
 
 from charrnn.errors import QuotaExceeded
 from charrnn.jobs import listing
@@ -67,8 +67,10 @@ def check_queue(connection: Connection, record: ModelRecord, limits: Limits) -> 
     for each in charged(record.owner, origin_of(connection, record.id), limits):
         if each.limit is None:
             continue
-        _open_account(connection, each.account)
-        connection.execute(select(Account.owner).where(Account.owner == each.account).with_for_update())
+        account = select(Account.owner).where(Account.owner == each.account).with_for_update()
+        if connection.execute(account).first() is None:
+            _open_account(connection, each.account)
+            connection.execute(account)
         if _many(connection, each.models.where(Model.status.in_(ACTIVE)), each.limit):
             raise QuotaExceeded(
                 f"{each.limit:,} trainings{each.whose} may be queued or running; wait until one ends, or stop one"
@@ -78,6 +80,14 @@ def check_queue(connection: Connection, record: ModelRecord, limits: Limits) -> 
 def _many(connection: Connection, models: Select[Any], limit: int) -> bool:
     """Whether there are as many; they are not counted any further."""
     return listing.count(connection, models.limit(max(1, limit))) >= limit
+
+
+def _counted(connection: Connection, account: str, count: Update) -> bool:
+    """Whether an account could be changed, which is opened if it is not there."""
+    if connection.execute(count).rowcount:
+        return True
+    _open_account(connection, account)
+    return bool(connection.execute(count).rowcount)
 
 
 def _open_account(connection: Connection, account: str) -> None:
@@ -92,22 +102,21 @@ def text_bytes(connection: Connection, account: str) -> int:
 
 def text_room(connection: Connection, owner: str, origin: str | None, limits: Limits) -> int | None:
     """How many bytes another text may have; None: any number. Less than none, if limits were lowered."""
-    room = (
-        each.limit - text_bytes(connection, each.account)
-        for each in charged(owner, origin, limits)
-        if each.limit is not None
-    )
-    return min(room, default=None)
+    limited = {each.account: each.limit for each in charged(owner, origin, limits) if each.limit is not None}
+    if not limited:
+        return None
+    of_each = select(Account.owner, Account.text_bytes).where(Account.owner.in_(limited))
+    used: dict[str, int] = {row.owner: row.text_bytes for row in connection.execute(of_each)}
+    return min(limit - used.get(account, 0) for account, limit in limited.items())
 
 
 def count_text(connection: Connection, owner: str, origin: str | None, more: int, limits: Limits) -> None:
     """Count bytes of text, or count them no longer. Raises QuotaExceeded if there were too many of them."""
     for each in charged(owner, origin, limits):
-        _open_account(connection, each.account)
         room = [] if each.limit is None or more <= 0 else [Account.text_bytes <= each.limit - more]
         total = case((Account.text_bytes > -more, Account.text_bytes + more), else_=0)
         count = update(Account).where(Account.owner == each.account, *room).values(text_bytes=total)
-        if not connection.execute(count).rowcount:
+        if not _counted(connection, each.account, count):
             used = text_bytes(connection, each.account)
             theirs = f"those{each.whose}" if each.whose else "yours"
             raise QuotaExceeded(
@@ -125,7 +134,6 @@ def count_generation(connection: Connection, owner: str, origin: str | None, lim
 
 
 def _count_generation(connection: Connection, each: Charged, limit: int, moment: float) -> None:
-    _open_account(connection, each.account)
     minute = int(moment // 60)
     count = (
         update(Account)
@@ -135,6 +143,6 @@ def _count_generation(connection: Connection, each: Charged, limit: int, moment:
             (Account.minute, minute),  # after its use above: MySQL assigns in order
         )
     )
-    if not limit or not connection.execute(count).rowcount:
+    if not limit or not _counted(connection, each.account, count):
         seconds = math.ceil(60 - moment % 60)
         raise QuotaExceeded(f"{limit:,} texts{each.whose} may be written in a minute; more in {seconds} s", seconds)
