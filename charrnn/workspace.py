@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from os import PathLike
@@ -41,6 +41,7 @@ from charrnn.errors import (
 )
 from charrnn.jobs.records import (
     CorpusFacts,
+    Glance,
     LogLine,
     Metric,
     ModelRecord,
@@ -334,7 +335,8 @@ class Workspace:
                 samples.write(str(sample), text, progress=first)
                 shown = name or str(sample)
             else:
-                text = stack.enter_context(self._received(source, _folder(id), self._room(record), InvalidCorpus))
+                room = None if isinstance(source, Incoming) else self._room(record)
+                text = stack.enter_context(self._received(source, _folder(id), room, InvalidCorpus))
                 shown = name or shown_name(source, "text")
             return self._learn_from(record, text, printable(shown)[:NAME_LENGTH], progress)
 
@@ -649,9 +651,17 @@ class Workspace:
         return news
 
     def place_in_queue(self, id: str) -> int | None:
-        """1 for the model that is trained next, and so on; None for one that does not wait."""
-        self.get(id)
-        return self._store.place_in_queue(id)
+        """1 for the model that is trained next, up to 1,000; None for one that does not wait, or behind those."""
+        return self.places([self.get(id)]).get(id)
+
+    def places(self, records: Iterable[ModelRecord]) -> Mapping[str, int]:
+        """The places in the queue, by id, of those of these models that wait there."""
+        return self._store.places([record.id for record in records if record.status == Status.QUEUED])
+
+    def glances(self, ids: Collection[str]) -> Mapping[str, Glance]:
+        """When models were changed last, and their places in the queue, whoever may see them: a cheap way to know
+        which of many have news. Those that are not there are left out."""
+        return self._store.glances(ids)
 
     def waiting(self) -> Mapping[str, Waiting]:
         """The first 1,000 that wait to be trained, by id: each one's place, and when it should start. An estimate."""

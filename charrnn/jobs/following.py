@@ -54,7 +54,7 @@ def news(connection: Connection, id: str, after: Position, limit: int) -> News:
     metrics = [metric for metric in found.metrics if _is_told(found.record, metric.step)]
     samples = [sample for sample in found.samples if _is_told(found.record, sample.step)]
     full = any(len(rows) == limit for rows in (found.lines, metrics, samples))
-    place = listing.place(connection, found.record)
+    place = listing.places(connection, [id]).get(id) if found.record.status == Status.QUEUED else None
     return replace(found, start=start, metrics=metrics, samples=samples, place=place, full=full)
 
 

@@ -10,16 +10,17 @@ sorted by age could do both: the one would sort all that fit, the other read all
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select
 
 from charrnn.errors import ModelNotFound
-from charrnn.jobs.records import CorpusFacts, ModelRecord, Page
+from charrnn.jobs.records import CorpusFacts, Glance, ModelRecord, Page, Turn
 from charrnn.jobs.schema import NAME_LENGTH, STRETCH, Base, Counter, Model
 from charrnn.jobs.status import Status
 
@@ -31,6 +32,7 @@ ID = re.compile("[0-9a-hjkmnp-tv-z]{26}")  # a ULID in lower case
 _STRETCHES = 1000  # asked at a time
 _NOT_IN_RECORDS = ("stretch", "name_key")
 COLUMNS = [column for column in Base.metadata.tables["model"].columns if column.name not in _NOT_IN_RECORDS]
+_TURN = [field.name for field in dataclasses.fields(Turn)]
 
 _ONE = select(*COLUMNS).where(Model.id == bindparam("id"))  # once: to build it takes as long as to ask it
 _ONE_LOCKED = _ONE.with_for_update()
@@ -91,19 +93,31 @@ def page(
     return Page(search.records(ids[:limit]), next, min(total, COUNTED), total <= COUNTED)
 
 
-def place(connection: Connection, record: ModelRecord) -> int | None:
-    """1 for the model that is trained next, at most 1,000; None for one that is not queued."""
-    if record.status != Status.QUEUED or record.queued_at is None:
-        return None
-    same = and_(Model.queued_at == record.queued_at, Model.id < record.id)
-    before = select(Model.id).where(Model.status == Status.QUEUED, or_(Model.queued_at < record.queued_at, same))
-    return 1 + count(connection, before.limit(PLACES - 1))
+def places(connection: Connection, ids: Collection[str]) -> dict[str, int]:
+    """The places in the queue of those that wait there: 1 for the model that is trained next, up to 1,000."""
+    place = func.row_number().over(order_by=(Model.queued_at, Model.id)).label("place")
+    queue = _by_turn(select(Model.id, place), Status.QUEUED).subquery()
+    theirs = select(queue.c.id, queue.c.place).where(queue.c.id.in_(ids))
+    return {row.id: row.place for row in connection.execute(theirs)} if ids else {}
 
 
-def by_turn(connection: Connection, status: Status) -> list[ModelRecord]:
+def by_turn(connection: Connection, status: Status) -> list[Turn]:
     """The models in a status, at most 1,000, in the order in which they were queued."""
-    query = select(*COLUMNS).where(Model.status == status).order_by(Model.queued_at, Model.id).limit(PLACES)
-    return [_record(row) for row in connection.execute(query.with_hint(Model, "FORCE INDEX (model_queue)", "mysql"))]
+    rows = connection.execute(_by_turn(select(*(getattr(Model, name) for name in _TURN)), status))
+    return [Turn(**{**row._mapping, "status": status}) for row in rows]
+
+
+def _by_turn(query: Select[Any], status: Status) -> Select[Any]:
+    first = query.where(Model.status == status).order_by(Model.queued_at, Model.id).limit(PLACES)
+    return first.with_hint(Model, "FORCE INDEX (model_queue)", "mysql")
+
+
+def glances(connection: Connection, ids: Collection[str]) -> dict[str, Glance]:
+    """When models were changed last, and their places in the queue; those that are not there are left out."""
+    moments = select(Model.id, Model.status, Model.updated_at).where(Model.id.in_(ids))
+    rows = connection.execute(moments).all() if ids else []
+    turns = places(connection, [row.id for row in rows if row.status == Status.QUEUED])
+    return {row.id: Glance(row.updated_at, turns.get(row.id)) for row in rows}
 
 
 def count(connection: Connection, query: Select[Any]) -> int:

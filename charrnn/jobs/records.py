@@ -189,6 +189,26 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What is known of a model that runs, or waits for its turn, about the time that it takes."""
+
+    id: str
+    status: Status
+    queued_at: datetime | None
+    options: Mapping[str, Any]
+    seconds: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Glance:
+    """Whether there is anything new about a model shows in these."""
+
+    updated_at: datetime
+    place: int | None  # in the queue
+
+
+@dataclass(frozen=True)
 class News:
     """A model at one moment, and what has happened since a position, in order."""
 

@@ -7,7 +7,7 @@ Whatever a worker writes is conditional on its claim: the attempt that it was gi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, delete, func, insert, or_, select
@@ -20,6 +20,7 @@ from charrnn.jobs.records import (
     Claim,
     CorpusFacts,
     Delivery,
+    Glance,
     Limits,
     LogLine,
     Metric,
@@ -29,6 +30,7 @@ from charrnn.jobs.records import (
     Position,
     Sample,
     SupervisorRecord,
+    Turn,
 )
 from charrnn.jobs.schema import Log, Model, Supervisor, utc_in, utc_now
 from charrnn.jobs.status import ALLOWED, Status, refusal
@@ -255,18 +257,19 @@ class Store:
 
         return self.database.write(work)
 
-    def place_in_queue(self, id: str) -> int | None:
-        """1 for the model that is next, at most 1,000; None for one that is not queued."""
+    def places(self, ids: Collection[str]) -> dict[str, int]:
+        """The places in the queue of those that wait there: 1 for the model that is next, up to 1,000."""
+        return self.database.read(lambda connection: listing.places(connection, ids)) if ids else {}
 
-        return self.database.read(lambda connection: listing.place(connection, listing.one(connection, id)))
+    def glances(self, ids: Collection[str]) -> dict[str, Glance]:
+        """When models were changed last, and their places in the queue; those that are not there are left out."""
+        return self.database.read(lambda connection: listing.glances(connection, ids))
 
-    def active(self) -> list[ModelRecord]:
+    def active(self) -> list[Turn]:
         """What is running and what is queued: of either the first 1,000 in the order in which it was queued."""
 
-        def work(connection: Connection) -> list[ModelRecord]:
-            return [
-                record for status in (Status.RUNNING, Status.QUEUED) for record in listing.by_turn(connection, status)
-            ]
+        def work(connection: Connection) -> list[Turn]:
+            return [turn for status in (Status.RUNNING, Status.QUEUED) for turn in listing.by_turn(connection, status)]
 
         return self.database.read(work)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.jobs.records import ModelRecord
+from charrnn.jobs.records import Turn
 from charrnn.jobs.status import Status
 
 USUAL_MINUTES = 3.0  # of a training without any budget
@@ -25,33 +25,32 @@ class Waiting:
     seconds: float | None
 
 
-def waiting(active: Sequence[ModelRecord], at_a_time: int) -> dict[str, Waiting]:
+def waiting(active: Sequence[Turn], at_a_time: int) -> dict[str, Waiting]:
     """Those that wait, by id, as they will be started when `at_a_time` trainings run side by side."""
-    running = [record for record in active if record.status == Status.RUNNING]
-    queued = sorted((each for each in active if each.queued_at and each.status == Status.QUEUED), key=_turn)
-    places = [seconds_to_go(record) for record in running]  # when each place is free
+    running = [turn for turn in active if turn.status == Status.RUNNING]
+    queued = sorted((each for each in active if each.queued_at and each.status == Status.QUEUED), key=_order)
+    places = [seconds_to_go(turn) for turn in running]  # when each place is free
     places += [0.0] * (max(1, at_a_time) - len(places))
     heapq.heapify(places)
     found = {}
-    for place, record in enumerate(queued, start=1):
+    for place, turn in enumerate(queued, start=1):
         start = heapq.heappop(places)
-        heapq.heappush(places, start + seconds_to_go(record))
-        found[record.id] = Waiting(place, None if math.isinf(start) else start)
+        heapq.heappush(places, start + seconds_to_go(turn))
+        found[turn.id] = Waiting(place, None if math.isinf(start) else start)
     return found
 
 
-def seconds_to_go(record: ModelRecord) -> float:
+def seconds_to_go(turn: Turn) -> float:
     """How long a training should still take; infinite where its options do not say so."""
-    if record.status == Status.RUNNING and record.seconds_left is not None:
-        return max(0.0, record.seconds_left)
-    options: Mapping[str, Any] = record.options
-    minutes = options.get("minutes")
+    if turn.status == Status.RUNNING and turn.seconds_left is not None:
+        return max(0.0, turn.seconds_left)
+    minutes = turn.options.get("minutes")
     if minutes is None:
-        if any(options.get(name) for name in ("max_steps", "max_epochs", "until_stopped")):
+        if any(turn.options.get(name) for name in ("max_steps", "max_epochs", "until_stopped")):
             return math.inf
         minutes = USUAL_MINUTES
-    return max(0.0, 60.0 * float(minutes) - record.seconds)
+    return max(0.0, 60.0 * float(minutes) - turn.seconds)
 
 
-def _turn(record: ModelRecord) -> tuple[Any, str]:
-    return record.queued_at, record.id
+def _order(turn: Turn) -> tuple[Any, str]:
+    return turn.queued_at, turn.id

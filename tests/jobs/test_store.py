@@ -124,8 +124,7 @@ def test_an_id_that_does_not_exist_is_not_found(store: Store, id: str) -> None:
         lambda: store.get(id), lambda: store.rename(id, "x"), lambda: store.set_options(id, {}),
         lambda: store.delete(id), lambda: store.last_position(id),
         lambda: store.enqueue(id), lambda: store.start_over(id), lambda: store.request_stop(id), lambda: store.log(id),
-        lambda: store.set_corpus(id, FACTS), lambda: store.place_in_queue(id), lambda: store.metrics(id),
-        lambda: store.samples(id),
+        lambda: store.set_corpus(id, FACTS), lambda: store.metrics(id), lambda: store.samples(id),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(ModelNotFound):
@@ -369,10 +368,10 @@ def test_models_are_claimed_in_the_order_in_which_they_were_queued(store: Store)
         before = store.enqueue(id)
         assert store.enqueue(id) == before  # again is the same as once
         wait_for_the_clock(store)
-    assert [store.place_in_queue(id) for id in order] == [1, 2, 3, 4]
+    assert store.places(order[1:]) == {id: place for place, id in enumerate(order, start=1) if place > 1}
     claims = [store.claim("here", LEASE) for _ in range(5)]
     assert [claim and claim.model_id for claim in claims] == [*order, None]
-    assert store.place_in_queue(order[0]) is None
+    assert store.places(order) == {}
     assert {model.id for model in store.running("here")} == set(order)
     assert store.running("elsewhere") == []
 
@@ -426,7 +425,7 @@ def test_a_released_model_keeps_its_place_in_the_queue(store: Store) -> None:
     queued(store, "later")
     store.release(claim, Delivery([(0, "interrupted")], fields={"step": 3}))
     store.release(claim, Delivery([(0, "interrupted")], fields={"step": 3}))  # its commit might have been cut in flight
-    assert store.place_in_queue(claim.model_id) == 1
+    assert store.places([claim.model_id]) == {claim.model_id: 1}
     assert store.claim("there", LEASE) == Claim(claim.model_id, 2)
     assert log(store, claim.model_id) == ["interrupted"]
     with pytest.raises(Fenced):

@@ -10,60 +10,49 @@ from typing import Any
 import pytest
 
 from charrnn import Workspace
-from charrnn.jobs.records import ModelRecord
+from charrnn.jobs.records import Turn
 from charrnn.jobs.status import Status
 from charrnn.jobs.waiting import Waiting, waiting
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> ModelRecord:
-    workspace = Workspace(data_folder=tmp_path)
-    record = workspace.create("a model")
-    workspace.close()
-    return record
+def queued(turn: int, seconds: float = 0.0, **options: Any) -> Turn:
+    return Turn(f"q{turn}", Status.QUEUED, MOMENT + timedelta(seconds=turn), options, seconds, None)
 
 
-def queued(record: ModelRecord, turn: int, seconds: float = 0.0, **options: Any) -> ModelRecord:
-    at = MOMENT + timedelta(seconds=turn)
-    return replace(
-        record, id=f"q{turn}", status=Status.QUEUED, queued_at=at, options=options, seconds=seconds
-    )  # fmt: skip
+def running(left: float | None, **options: Any) -> Turn:
+    return Turn("r", Status.RUNNING, MOMENT, options, 0.0, left)
 
 
-def running(record: ModelRecord, left: float | None, **options: Any) -> ModelRecord:
-    return replace(record, id="r", status=Status.RUNNING, queued_at=MOMENT, seconds_left=left, options=options)
-
-
-def test_one_after_another_they_start_when_those_before_should_be_done(record: ModelRecord) -> None:
-    active = [running(record, 40.0), queued(record, 2), queued(record, 1, minutes=10), queued(record, 3, minutes=1)]
+def test_one_after_another_they_start_when_those_before_should_be_done() -> None:
+    active = [running(40.0), queued(2), queued(1, minutes=10), queued(3, minutes=1)]
     assert waiting(active, 1) == {
         "q1": Waiting(1, 40.0), "q2": Waiting(2, 640.0), "q3": Waiting(3, 820.0),  # 3 minutes, where none are given
     }  # fmt: skip
 
 
-def test_what_is_free_is_taken_at_once_and_the_next_waits_for_whatever_ends_first(record: ModelRecord) -> None:
-    active = [running(record, 200.0), *(queued(record, turn, minutes=1) for turn in (1, 2, 3))]
+def test_what_is_free_is_taken_at_once_and_the_next_waits_for_whatever_ends_first() -> None:
+    active = [running(200.0), *(queued(turn, minutes=1) for turn in (1, 2, 3))]
     assert [each.seconds for each in waiting(active, 2).values()] == [0.0, 60.0, 120.0]
 
 
-def test_what_was_trained_before_does_not_count_again(record: ModelRecord) -> None:
-    active = [queued(record, 1, seconds=150.0, minutes=3), queued(record, 2)]
+def test_what_was_trained_before_does_not_count_again() -> None:
+    active = [queued(1, seconds=150.0, minutes=3), queued(2)]
     assert waiting(active, 1)["q2"] == Waiting(2, 30.0)
 
 
 @pytest.mark.parametrize("options", [{"until_stopped": True}, {"max_steps": 100}, {"max_epochs": 2}])
-def test_nothing_is_promised_behind_a_training_whose_end_nobody_knows(record: ModelRecord, options: Any) -> None:
-    assert waiting([queued(record, 1, **options), queued(record, 2)], 1) == {
+def test_nothing_is_promised_behind_a_training_whose_end_nobody_knows(options: Any) -> None:
+    assert waiting([queued(1, **options), queued(2)], 1) == {
         "q1": Waiting(1, 0.0),
         "q2": Waiting(2, None),
     }
-    assert waiting([running(record, None, **options), queued(record, 1)], 1) == {"q1": Waiting(1, None)}
+    assert waiting([running(None, **options), queued(1)], 1) == {"q1": Waiting(1, None)}
 
 
-def test_more_may_run_than_places_are_known_of(record: ModelRecord) -> None:
-    active = [running(record, 50.0), replace(running(record, 20.0), id="s"), queued(record, 1)]
+def test_more_may_run_than_places_are_known_of() -> None:
+    active = [running(50.0), replace(running(20.0), id="s"), queued(1)]
     assert waiting(active, 1) == {"q1": Waiting(1, 20.0)}
 
 

@@ -5,7 +5,7 @@ It knows how a model reads in JSON. It does not know what may be done with one: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.utils import url_path_join
@@ -40,9 +40,10 @@ def model_json(record: ModelRecord, place: int | None) -> dict[str, Any]:
     }
 
 
-def with_place(workspace: Workspace, record: ModelRecord) -> dict[str, Any]:
-    """The model in JSON, its place in the queue looked up if it waits there."""
-    return model_json(record, workspace.place_in_queue(record.id) if record.status == "queued" else None)
+def with_places(workspace: Workspace, records: Sequence[ModelRecord]) -> list[dict[str, Any]]:
+    """The models in JSON, with the places in the queue of those that wait there."""
+    places = workspace.places(records)
+    return [model_json(record, places.get(record.id)) for record in records]
 
 
 class ModelHandler(CharRNNHandler):
@@ -52,7 +53,7 @@ class ModelHandler(CharRNNHandler):
         self, work: Callable[[Workspace], ModelRecord], status: int = 200, *, new: bool = False
     ) -> None:
         """Answer with the model that `work` returns, a `new` one with its address."""
-        model = await self.run(lambda workspace: with_place(workspace, work(workspace)))
+        (model,) = await self.run(lambda workspace: with_places(workspace, [work(workspace)]))
         if new:
             self.set_header("Location", url_path_join(self.base_url, API, "models", model["id"]))
         self.reply(model, status)
@@ -71,7 +72,7 @@ class ModelsHandler(ModelHandler):
 
         def work(workspace: Workspace) -> dict[str, Any]:
             page: Page = workspace.list(**{"limit": PAGE, **wanted})
-            models = [with_place(workspace, record) for record in page.models]
+            models = with_places(workspace, page.models)
             return {"models": models, "next": page.next, "total": page.total, "exact": page.exact}
 
         self.reply(await self.run(work))

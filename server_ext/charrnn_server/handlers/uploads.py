@@ -23,7 +23,7 @@ from charrnn_server import asked, metrics
 from charrnn_server.app import API
 from charrnn_server.form import PlainBody, body_of
 from charrnn_server.handlers.base import action
-from charrnn_server.handlers.models import MODEL, ModelHandler, with_place
+from charrnn_server.handlers.models import MODEL, ModelHandler, with_places
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
@@ -120,7 +120,7 @@ class UploadHandler(ModelHandler):
 
         def hand_over(workspace: Workspace) -> dict[str, Any]:
             with incoming:
-                model = with_place(workspace, work(workspace, incoming))
+                (model,) = with_places(workspace, [work(workspace, incoming)])
             metrics.uploaded(incoming.size)
             return model
 
