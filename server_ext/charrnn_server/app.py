@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -36,7 +36,7 @@ from charrnn_server.hidden import hide_secrets
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
-    from charrnn.jobs.records import Position
+    from charrnn.jobs.records import Glance, Position
     from charrnn.workspace import Workspace
     from charrnn_server.dashboard.kernels import Dashboards
     from charrnn_server.events import Hub
@@ -253,7 +253,10 @@ class CharRNNServer(ExtensionApp):
             async def look(id: str, position: Position) -> Finding:
                 return await self.run(lambda: Finding.of(self.workspace.news(id, position)))
 
-            self._hub = Hub(look, tick=self.tick, heartbeat=self.heartbeat, most=self.listeners)
+            async def glance(ids: Collection[str]) -> Mapping[str, Glance]:
+                return await self.run(lambda: self.workspace.glances(ids))
+
+            self._hub = Hub(look, glance, tick=self.tick, heartbeat=self.heartbeat, most=self.listeners)
         return self._hub
 
     @property

@@ -1,4 +1,4 @@
-"""What happens to models, told to all who listen: each model is looked at by one, however many listen to it.
+"""What happens to models, told to all who listen: one question a tick finds those that have news, however many listen.
 
 It knows ticks, positions, who listens, and how Server-Sent Events are written. It does not know HTTP, nor who may
 listen to what.
@@ -16,16 +16,14 @@ import json
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from charrnn.errors import CharRNNError, ModelNotFound, QuotaExceeded
-from charrnn.jobs.records import ModelRecord, News, Position
-from charrnn.jobs.status import Status
+from charrnn.jobs.records import Glance, ModelRecord, News, Position
 
 RECENT = 100  # findings that a feed keeps
-QUIET_TICKS = 4  # between two looks at a model that has been at rest for a while
 LONGEST_PAUSE = 5.0  # seconds between two looks while the database does not answer
 AGAIN_SECONDS = 10.0  # when to come back if too many listen
 STILL_HERE = b": still here\n\n"  # a comment, so that nobody on the way thinks that the connection is dead
@@ -94,23 +92,33 @@ class Finding:
         del model["updated_at"]
         return cls(news, rows(news), model, status)
 
+    def moved(self, place: int | None) -> Finding:
+        """The same model with another place in the queue, and nothing else that is new."""
+        nothing: dict[str, Any] = {"lines": [], "metrics": [], "samples": [], "full": False}
+        return Finding.of(dataclasses.replace(self.news, place=place, start=self.news.position, **nothing))
+
     def told(self, position: Position | None = None) -> bytes:
         """The status as an event, at a position or at the end of what was found."""
         return _event("status", self.status, position or self.news.position)
 
 
 Look: TypeAlias = Callable[[str, Position], Awaitable[Finding]]
+LookAtAll: TypeAlias = Callable[[Collection[str]], Awaitable[Mapping[str, Glance]]]
 
 
 class Hub:
     """Who listens to which model. To be used on the event loop only."""
 
-    def __init__(self, look: Look, *, tick: float, heartbeat: float, most: int) -> None:
-        """`look` asks for what happened to a model after a position. Seconds; `most` may listen at a time."""
-        self.look, self.tick, self.heartbeat, self.most = look, tick, heartbeat, most
+    def __init__(self, look: Look, glance: LookAtAll, *, tick: float, heartbeat: float, most: int) -> None:
+        """`look` asks for what happened to a model after a position, `glance` which of many may have news.
+
+        Seconds; `most` may listen at a time.
+        """
+        self.look, self.glance, self.tick, self.heartbeat, self.most = look, glance, tick, heartbeat, most
         self.feeds: dict[str, Feed] = {}
         self.listeners: set[Listener] = set()
         self.closed = False
+        self._task: asyncio.Task[None] | None = None
 
     def listen(self, id: str, position: Position, look: Look) -> Listener:
         """Somebody who listens to a model from a position on; `look` is theirs, and may refuse.
@@ -123,71 +131,117 @@ class Hub:
         self.listeners.add(listener)
         return listener
 
+    def feed(self, id: str, finding: Finding) -> Feed:
+        """The feed of a model; `finding` is what was found last by whoever comes first."""
+        feed = self.feeds.get(id)
+        if feed is None:
+            feed = self.feeds[id] = Feed(self, id, finding)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return feed
+
     def close(self) -> None:
         """Let all listeners end; they can go on elsewhere."""
         self.closed = True
-        for feed in self.feeds.values():
+        if self._task is not None:
+            self._task.cancel()
+        for feed in [*self.feeds.values()]:
             feed.end()
         for listener in self.listeners:
             listener.woken.set()
 
+    async def _run(self) -> None:
+        """Look at all models that somebody listens to, once a tick."""
+        pause = self.tick
+        while self.feeds:
+            await asyncio.sleep(pause)
+            for feed in [*self.feeds.values()]:
+                if not feed.listeners:
+                    feed.end()
+            try:
+                glances = await self.glance([*self.feeds])
+            except CharRNNError:  # the database is away
+                pause = min(2 * pause, max(LONGEST_PAUSE, self.tick))
+                continue
+            except Exception as error:
+                logging.getLogger(__name__).exception("nobody looks at any model any more")
+                for feed in [*self.feeds.values()]:
+                    feed.end(error)
+                return
+            pause = self.tick
+            for feed in [*self.feeds.values()]:
+                feed.glanced_at(glances.get(feed.id))
+
 
 class Feed:
-    """One model that somebody listens to, looked at once a tick; while it is not running and nothing happens, less
-    often: hundreds may wait in the queue."""
+    """One model that somebody listens to, and what was found of it."""
 
     def __init__(self, hub: Hub, id: str, finding: Finding) -> None:
-        """`finding`: what was found last, by whoever comes first."""
         self.hub, self.id, self.last = hub, id, finding
         self.recent: deque[Finding] = deque(maxlen=RECENT)
         self.count = 0  # of findings so far
         self.listeners: set[Listener] = set()
         self.error: Exception | None = None  # why it has ended
-        self._task = asyncio.ensure_future(self._run())
+        self._is_settled = False  # the last look has found nothing that was new
+        self._looking: asyncio.Task[None] | None = None
 
     def since(self, count: int) -> list[Finding] | None:
         """The findings after so many; None: they are not kept any more."""
         missed = self.count - count
         return None if missed > len(self.recent) else list(self.recent)[len(self.recent) - missed :]
 
-    def end(self) -> None:
-        """Look no more."""
-        self._task.cancel()
+    def glanced_at(self, glance: Glance | None) -> None:
+        """Look at the model itself where it may have news; None: there seems to be no such model any more.
 
-    async def _run(self) -> None:
-        pause = self.hub.tick
-        try:
-            while True:
-                await asyncio.sleep(0 if self.last.news.full else pause)
-                if not self.listeners or self.hub.closed:
-                    return
-                try:
-                    is_news = self._take(await self.hub.look(self.id, self.last.news.position))
-                    lively = is_news or self.last.news.record.status == Status.RUNNING
-                    pause = self.hub.tick if lively else min(1.5 * pause, QUIET_TICKS * self.hub.tick)
-                except ModelNotFound:
-                    raise
-                except CharRNNError:  # the database is away
-                    pause = min(2 * pause, max(LONGEST_PAUSE, self.hub.tick))
-        except Exception as error:
-            self.error = error
-            if not isinstance(error, ModelNotFound):
-                logging.getLogger(__name__).exception("nobody looks at the model %s any more", self.id)
-        finally:
+        After news it is looked at once more: two changes may have been made within one tick of the database's clock.
+        """
+        if self._looking is not None:
+            return
+        last = self.last.news
+        if glance is None or glance.updated_at != last.record.updated_at or not self._is_settled:
+            self._looking = asyncio.create_task(self._look())
+        elif glance.place != last.place:
+            self._take(self.last.moved(glance.place))
+
+    def end(self, error: Exception | None = None) -> None:
+        """Look no more."""
+        self.error = error
+        if self._looking is not None:
+            self._looking.cancel()
+        if self.hub.feeds.get(self.id) is self:
             del self.hub.feeds[self.id]
-            self._wake()
+        self._wake()
+
+    async def _look(self) -> None:
+        error: Exception | None = None
+        try:
+            is_full = True
+            while is_full:
+                self._is_settled = not self._take(await self.hub.look(self.id, self.last.news.position))
+                is_full = self.last.news.full
+        except ModelNotFound as gone:
+            error = gone
+        except CharRNNError:  # the database is away: the next glance tells when it is back
+            self._is_settled = False
+        except Exception as unexpected:
+            logging.getLogger(__name__).exception("nobody looks at the model %s any more", self.id)
+            error = unexpected
+        finally:
+            self._looking = None
+        if error is not None:
+            self.end(error)
 
     def _take(self, finding: Finding) -> bool:
         """Keep what was found. Whether it is news."""
         if finding.model == self.last.model:
             finding = dataclasses.replace(finding, model=self.last.model)
-        is_news = finding.rows or finding.model is not self.last.model
+        is_news = bool(finding.rows) or finding.model is not self.last.model
         self.last = finding
         if is_news:
             self.recent.append(finding)
             self.count += 1
             self._wake()
-        return bool(is_news)
+        return is_news
 
     def _wake(self) -> None:
         for listener in self.listeners:
@@ -258,9 +312,7 @@ class Listener:
         """What the feed finds, until this listener has fallen behind."""
         if self._over:
             return
-        feed = self._hub.feeds.get(self._id)
-        if feed is None:
-            feed = self._hub.feeds[self._id] = Feed(self._hub, self._id, self._finding)
+        feed = self._hub.feed(self._id, self._finding)
         feed.listeners.add(self)
         self._feed = feed
         count, is_first = feed.count, True

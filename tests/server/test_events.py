@@ -264,16 +264,18 @@ def test_what_a_browser_heard_elsewhere_is_refused(server: Server, workspace: ch
 # -- many ------------------------------------------------------------------------------------------------------------
 
 
+def questions(mariadb_server: MariaDB) -> int:
+    """How many it has been asked."""
+    return int(mariadb_server.execute("SHOW GLOBAL STATUS LIKE 'Com_select'")[0][1])
+
+
 def test_two_hundred_listeners_cost_the_questions_of_one(tmp_path: Path, mariadb_server: MariaDB) -> None:
     url = served(mariadb_server)
 
-    def questions() -> int:
-        return int(mariadb_server.execute("SHOW GLOBAL STATUS LIKE 'Com_select'")[0][1])
-
     def seconds_of_questions(number: int) -> float:
         """How long it takes until so many were asked."""
-        begin, before = time.perf_counter(), questions()
-        wait_for(lambda: questions() >= before + number)
+        begin, before = time.perf_counter(), questions(mariadb_server)
+        wait_for(lambda: questions(mariadb_server) >= before + number)
         return time.perf_counter() - begin
 
     with running(tmp_path, *OPTIONS, CHARRNN_DATABASE_URL=url) as server, ExitStack() as stack:
@@ -288,12 +290,33 @@ def test_two_hundred_listeners_cost_the_questions_of_one(tmp_path: Path, mariadb
         for each in others:
             assert next(each).data["status"] == "running"
         assert seconds_of_questions(20) > 1.5  # no more of them than for one
-        before, began = questions(), time.perf_counter()
+        before, began = questions(mariadb_server), time.perf_counter()
         attempt.deliver(lines=[(0, "for all")], metrics=[Metric(1)], samples=[(1, "x")], fields={"step": 5})
         for each in (one, *others):
             assert [event.name for event in until(each, "status", step=5)] == ["log", "metric", "sample", "status"]
-        asked, ticks = questions() - before, (time.perf_counter() - began) / 0.1
+        asked, ticks = questions(mariadb_server) - before, (time.perf_counter() - began) / 0.1
         assert asked < ticks + 50  # and none of them asked for it
+
+
+def test_forty_models_in_the_queue_cost_the_questions_of_one(tmp_path: Path, mariadb_server: MariaDB) -> None:
+    url = served(mariadb_server)
+
+    with running(tmp_path, *OPTIONS, CHARRNN_DATABASE_URL=url) as server, ExitStack() as stack:
+        workspace = charrnn.Workspace(data_folder=server.folder / "data", database_url=url)
+        stack.callback(workspace.close)
+        ids = [started(workspace, f"poem {number}") for number in range(40)]
+        streams = [stack.enter_context(listening(server, id)) for id in ids]
+        for place, each in enumerate(streams, start=1):
+            assert next(each).data["place_in_queue"] == place
+        time.sleep(0.5)  # each of them was looked at once more
+        before, began = questions(mariadb_server), time.perf_counter()
+        time.sleep(1)
+        assert (
+            questions(mariadb_server) - before <= (time.perf_counter() - began) / 0.1 * 2 + 2
+        )  # two a tick, for all of them
+        workspace.stop(ids[0])
+        for place, each in enumerate(streams[1:], start=1):
+            until(each, "status", place_in_queue=place)  # they all have moved up
 
 
 def test_whoever_takes_nothing_is_dropped_and_can_go_on_later(tmp_path: Path) -> None:
