@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, WebSocket, expect
 
 from tests.e2e.browser import (
     PATIENCE,
@@ -133,6 +134,30 @@ def test_a_page_that_was_too_slow_for_its_kernel_opens_another(page: Page, serve
     held[0].continue_()
     wait_for_control(page)
     assert page.evaluate("document.body.dataset.kernelId") != id
+
+
+@pytest.mark.parametrize("seconds", [1.8, 1.9, 5.0])
+def test_a_kernel_that_answers_late_is_waited_for(page: Page, server: Server, seconds: float) -> None:
+    wait_for(lambda: kernels(server) == set())
+
+    def hold(_: WebSocket) -> None:
+        for pid in kernels(server):
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(seconds, os.kill, (pid, signal.SIGCONT)).start()
+
+    page.on("websocket", hold)
+    open_dashboard(page, server)
+
+
+def test_a_page_that_is_slow_to_make_a_widget_keeps_it(page: Page, server: Server) -> None:
+    page.add_init_script(
+        """
+        const create = URL.createObjectURL.bind(URL);  // which anywidget calls with the code of a view
+        const wait = "await new Promise((done) => setTimeout(done, 3000));\\n";
+        URL.createObjectURL = (code) => create(new Blob([wait, code], { type: code.type }));
+        """
+    )
+    open_dashboard(page, server)
 
 
 @pytest.mark.alone

@@ -36,6 +36,12 @@ class ReadOnly(Authorizer):
         return action == "read"
 c.ServerApp.authorizer_class = ReadOnly
 """
+SHOWN_LATE = """
+import sys, time
+sys.stdout.flush_timeout = sys.stderr.flush_timeout = 0  # whoever runs a cell hears that it is over
+get_ipython().events.register("pre_run_cell", lambda info:
+    get_ipython().kernel.iopub_thread.schedule(lambda: time.sleep(6)))  # long before it hears what the cell has shown
+"""
 HUB = """
 from jupyter_server.auth import IdentityProvider, User
 class Hub(IdentityProvider):
@@ -228,6 +234,14 @@ def test_a_notebook_that_fails_is_told_and_leaves_no_kernel(tmp_path: Path) -> N
         assert "abc" not in answer.text
         assert "abc" in server.messages
         wait_for(lambda: kernels(server) == set())
+
+
+def test_what_a_busy_kernel_shows_late_is_shown(tmp_path: Path) -> None:
+    with running(tmp_path, BY_HAND, PATIENT, notebook(tmp_path, SHOWN_LATE, FACTS)) as server:
+        guest = Guest(server)
+        guest.look()
+        (output,) = guest.post("/kernels").json()["outputs"]
+        assert {output["data"]["application/json"]["pid"]} == kernels(server)
 
 
 # -- whose it is -----------------------------------------------------------------------------------------------------

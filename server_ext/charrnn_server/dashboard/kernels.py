@@ -225,7 +225,10 @@ class Dashboards:
             await self.kernels.shutdown_kernel(await starting, now=True)
             raise
         kernel = self.kernels.get_kernel(id)
-        client = NotebookClient(_notebook([]), km=kernel, startup_timeout=int(STARTING_SECONDS))
+        patience = int(STARTING_SECONDS)  # without it, what a busy machine shows late is silently not shown at all
+        client = NotebookClient(
+            _notebook([]), km=kernel, startup_timeout=patience, iopub_timeout=patience, raise_on_iopub_timeout=True
+        )
         try:
             client.kc = await client.async_start_new_kernel_client()
             await self._execute(client, [WARM])

@@ -18,6 +18,12 @@
     if (type === "load") ready ? listener() : waiting.push(listener);
     else if (type !== "beforeunload") listen(type, listener, options);
   };
+
+  /* anywidget gives up a view that is not ready after 2 s, and then drops all that its kernel tells: a busy machine may
+     need longer. */
+  const timeout = AbortSignal.timeout.bind(AbortSignal);
+  AbortSignal.timeout = (milliseconds) => timeout(Math.max(milliseconds, 60000));
+
   const frontEnd = document.createElement("script");
   frontEnd.src = `${settings.fullStaticUrl}/voila.js`;
   frontEnd.onerror = () => fail("The dashboard could not be loaded from the server.");
@@ -77,21 +83,37 @@
     const opened = await open();
     if (gone) return;
     document.body.dataset.kernelId = kernel; // where the front end looks for what its configuration does not have
-    for (const output of opened.outputs) {
-      const cell = document.createElement("div");
-      const script = document.createElement("script");
-      script.type = "application/vnd.voila.cell-output+json";
-      script.textContent = JSON.stringify(output);
-      cell.append(script);
-      cells.append(cell);
-    }
     show();
     ready = true;
     for (const listener of waiting) listener();
     const application = await started();
     window.addEventListener = listen;
-    if (!application.widgetManager) throw new Error("This dashboard has ended before it could be shown.");
-    watch(application.widgetManager.kernel);
+    const manager = application.widgetManager;
+    if (!manager) throw new Error("This dashboard has ended before it could be shown.");
+    watch(manager.kernel);
+    await restored(manager);
+    for (const output of opened.outputs) render(output, manager.rendermime);
+  }
+
+  /* Voilà would render at once, and a widget waits no more than 2 s for its model to come from the kernel: here all
+     models are there first. */
+  function restored(manager) {
+    if (manager.restoredStatus) return Promise.resolve();
+    const slow = setTimeout(() => tell("The dashboard is slow to start. Reload the page to try again."), 60000);
+    return new Promise((resolve) => {
+      manager.restored.connect(() => { clearTimeout(slow); resolve(); });
+    });
+  }
+
+  function render(output, rendermime) {
+    const type = rendermime.preferredMimeType(output.data, "any");
+    if (!type) return;
+    const cell = document.createElement("div");
+    cells.append(cell);
+    const renderer = rendermime.createRenderer(type);
+    renderer.addClass("jp-OutputArea-output");
+    renderer.constructor.attach(renderer, cell);
+    renderer.renderModel(output).catch((error) => fail(sentence(error.message)));
   }
 
   async function started() {
