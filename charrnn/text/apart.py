@@ -6,6 +6,7 @@ output say how far it is and how it ended. What it does is `ingest` and nothing 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -59,8 +60,9 @@ def ingest_apart(
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            process.stdin.write(json.dumps(asdict(work)).encode())
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it ended before it had read this: why is told below
+                process.stdin.write(json.dumps(asdict(work)).encode())
+                process.stdin.close()
             last = {}
             for line in process.stdout:
                 last = json.loads(line)

@@ -74,7 +74,10 @@ def test_whoever_gives_up_leaves_no_process(source: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "ids").exists()
 
 
-def test_a_process_that_dies_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("characters", [10, 1_000_000])  # less, and more, than a pipe takes of what nobody reads
+def test_a_process_that_dies_is_told(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, characters: int
+) -> None:
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     with pytest.raises(InvalidCorpus, match="could not be read: the process for it ended"):
-        ingest_apart(source, tmp_path / "ids")
+        ingest_apart(source, tmp_path / "ids", whitelist="a" * characters)
