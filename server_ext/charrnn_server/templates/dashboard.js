@@ -101,7 +101,7 @@
     if (manager.restoredStatus) return Promise.resolve();
     const slow = setTimeout(() => tell("The dashboard is slow to start. Reload the page to try again."), 60000);
     return new Promise((resolve) => {
-      manager.restored.connect(() => { clearTimeout(slow); resolve(); });
+      manager.restored.connect(() => { clearTimeout(slow); tell(""); resolve(); });
     });
   }
 
