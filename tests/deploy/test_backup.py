@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,22 @@ from charrnn.errors import InvalidBackup, WouldOverwrite
 from charrnn.jobs.database import Database
 from charrnn.jobs.records import Metric
 from charrnn.workspace import Workspace
-from tests.command_line import run
+from tests.command_line import run, variables, words
 from tests.mariadb import MariaDB
+from tests.s3 import S3
 from tests.workspace.played import TEXT, Attempt, saved_model, stored
 
 
-def settings_of(folder: Path, url: str) -> Settings:
-    return Settings(data_folder=folder, database_url=url, storage_url=f"file://{folder / 'storage'}")
+def settings_of(folder: Path, url: str, storage: str = "") -> Settings:
+    return Settings(data_folder=folder, database_url=url, storage_url=storage or f"file://{folder / 'storage'}")
+
+
+def named(settings: Settings) -> dict[str, str]:
+    """The settings as the variables of a command."""
+    return {
+        "CHARRNN_DATABASE_URL": settings.database_url.get_secret_value(),
+        "CHARRNN_STORAGE_URL": settings.storage_url, "CHARRNN_DATA_FOLDER": str(settings.data_folder),
+    }  # fmt: skip
 
 
 def filled(settings: Settings, folder: Path) -> Workspace:
@@ -65,16 +75,13 @@ def test_what_was_backed_up_from_mariadb_is_there_again_after_everything_was_dro
     poems = workspace.list(prefix="poems").models[0].id
     text = workspace.generate(poems, "The ", length=40, seed=1)
     workspace.close()
-    variables = {
-        "CHARRNN_DATABASE_URL": mariadb, "CHARRNN_STORAGE_URL": settings.storage_url,
-        "CHARRNN_DATA_FOLDER": str(tmp_path / "first"),
-    }  # fmt: skip
-    backup = run("backup", tmp_path / "copy.tar", environment=variables)
+    environment = named(settings)
+    backup = run("backup", tmp_path / "copy.tar", environment=environment)
     assert backup.returncode == 0, backup.stderr
-    again = run("backup", tmp_path / "copy.tar", environment=variables)
+    again = run("backup", tmp_path / "copy.tar", environment=environment)
     assert again.returncode == 1
     assert "is there already" in again.stderr
-    refused = run("restore", tmp_path / "copy.tar", environment=variables)
+    refused = run("restore", tmp_path / "copy.tar", environment=environment)
     assert refused.returncode == 1
     assert "has models already" in refused.stderr
 
@@ -82,7 +89,7 @@ def test_what_was_backed_up_from_mariadb_is_there_again_after_everything_was_dro
     mariadb_server.execute(f"DROP DATABASE {name}")
     mariadb_server.execute(f"CREATE DATABASE {name} CHARACTER SET latin1")
     (tmp_path / "first" / "storage").rename(tmp_path / "lost")
-    restored = run("restore", tmp_path / "copy.tar", environment=variables)
+    restored = run("restore", tmp_path / "copy.tar", environment=environment)
     assert restored.returncode == 0, restored.stderr
     assert restored.stderr.startswith("3 models with 8 files")
 
@@ -92,16 +99,36 @@ def test_what_was_backed_up_from_mariadb_is_there_again_after_everything_was_dro
     workspace.close()
 
 
-def test_a_copy_moves_from_sqlite_to_mariadb(mariadb: str, tmp_path: Path) -> None:
+def test_a_copy_goes_through_a_pipe_into_another_database_and_a_bucket_and_back(
+    mariadb: str, s3: S3, tmp_path: Path
+) -> None:
     small = settings_of(tmp_path / "small", f"sqlite:///{tmp_path / 'small.sqlite3'}")
     workspace = filled(small, tmp_path)
     before = everything(workspace)
     workspace.close()
-    large = settings_of(tmp_path / "large", mariadb)
-    restore(large, io.BytesIO(copy_of(small)))
+    large = settings_of(tmp_path / "large", mariadb, f"s3://{s3.bucket()}/charrnn")
+    piped(small, large)
     workspace = Workspace(settings=large)
     assert everything(workspace) == before
     workspace.close()
+
+    back = settings_of(tmp_path / "back", f"sqlite:///{tmp_path / 'back.sqlite3'}")
+    piped(large, back)
+    workspace = Workspace(settings=back)
+    assert everything(workspace) == before
+    workspace.close()
+
+
+def piped(source: Settings, target: Settings) -> None:
+    """`charrnn backup - | charrnn restore -`."""
+    with subprocess.Popen(words("backup", "-"), env=variables(**named(source)), stdout=subprocess.PIPE) as backup:
+        restored = subprocess.run(
+            words("restore", "-"), env=variables(**named(target)), stdin=backup.stdout, check=True, timeout=300,
+            capture_output=True, encoding="utf-8",
+        )  # fmt: skip
+        assert backup.wait(timeout=300) == 0
+    assert restored.stdout == ""
+    assert restored.stderr.startswith("3 models with 8 files")
 
 
 def test_what_is_no_whole_backup_is_refused_and_nothing_changes(tmp_path: Path) -> None:
