@@ -86,14 +86,16 @@ def test_every_variable_of_the_environment_is_one_that_charrnn_reads(
     assert settings.database_tls == "required"
     assert settings.database_tls_ca is not None
     assert settings.cookie_secret is not None
+    assert settings.admin_token is not None
     assert settings.database_url.get_secret_value().startswith("mysql+pymysql://charrnn:a%20value")
     network = template["Resources"]["Network"]["Properties"]["CidrBlock"]
     assert network in settings.trusted_proxies
 
 
 def test_secrets_are_made_by_amazon_and_only_ever_referred_to(template: Document) -> None:
-    secret = ("MYSQL_PASSWORD", "CHARRNN_COOKIE_SECRET")
+    secret = ("MYSQL_PASSWORD", "CHARRNN_COOKIE_SECRET", "CHARRNN_ADMIN_TOKEN")
     found = {name: (space, value) for (space, name), value in options(template).items() if name in secret}
+    assert set(found) == set(secret)
     assert {space for space, _ in found.values()} == {"aws:elasticbeanstalk:application:environmentsecrets"}
     for _, value in found.values():
         properties = template["Resources"][value["Ref"]]["Properties"]
@@ -218,7 +220,7 @@ def test_a_machine_may_do_only_what_is_named_with_only_what_is_its_own(made: Mad
                 assert resource.count("*") == int(resource.endswith("/*")), resource
     ours = json.dumps(policies["charrnn"])
     assert ours.count("arn:aws:s3:::") == ours.count(f"arn:aws:s3:::{made.bucket}") == 2
-    assert ours.count("arn:aws:secretsmanager:") == 2
+    assert ours.count("arn:aws:secretsmanager:") == 3
 
 
 def test_the_rights_of_a_machine_are_enough_for_storage_and_end_at_its_bucket(
