@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.pausing import pause
 from tests.ports import free_port
 
 NEEDED = "MariaDB's server is needed for this test: install the package mariadb-server-core"
@@ -79,7 +80,7 @@ class MariaDB:
     def pause(self) -> None:
         """Let the server hang, without closing a connection, until `resume` or its end."""
         assert self.process
-        self.process.send_signal(signal.SIGSTOP)
+        pause(self.process)
 
     def resume(self) -> None:
         assert self.process

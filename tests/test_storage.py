@@ -19,6 +19,7 @@ from charrnn.errors import FileNotInStorage, InvalidSettings, StorageUnavailable
 from charrnn.storage import Storage, model_key
 from tests import small_disk
 from tests.command_line import variables
+from tests.pausing import pause
 from tests.s3 import S3, started
 
 KEY = model_key("01abc", "corpus.txt")
@@ -222,12 +223,12 @@ while True:
 
 
 def test_a_killed_writer_leaves_the_old_file_whole(storage: Storage, tmp_path: Path) -> None:
-    for pause in (0.0, 0.003, 0.011):
+    for delay in (0.0, 0.003, 0.011):
         command = [sys.executable, "-c", WRITES, storage.url, str(tmp_path / "new")]
         with subprocess.Popen(command, env=variables(), stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(pause)  # some moment or other
+            time.sleep(delay)  # some moment or other
             process.kill()
         content = read(storage)
         assert len(content) == 3_000_000
@@ -427,7 +428,7 @@ def test_an_s3_that_hangs_is_an_error_and_the_file_is_the_old_or_the_new(
         monkeypatch.setattr("charrnn.storage._UPLOAD_SECONDS", 2)
         monkeypatch.setattr("charrnn.storage._SLOWEST_UPLOAD", 1e9)
         path.write_bytes(b"n" * size)
-        server.process.send_signal(signal.SIGSTOP)
+        pause(server.process)
         try:
             for attempt in (lambda: storage.put(path, KEY, move=True), lambda: storage.size(KEY)):
                 with unavailable(url, KEY, "does not answer"):
