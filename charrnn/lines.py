@@ -102,6 +102,7 @@ class Lines:
         self.every = every
         self.story = Story()
         self.last_line = -float("inf")
+        self.last_sample = ""
 
     def line(self, event: Event) -> str:
         """The event in one line; empty for one that is not worth a line, or not yet."""
@@ -114,7 +115,7 @@ class Lines:
             case Validated():
                 return f"validation loss {event.loss:.4f} at step {event.step:,}" + (", the best" if event.best else "")
             case Sampled():
-                return f"writes: {one_line(event.text, 100)}" if event.text else ""
+                return self._sample(event)
             case Saved(kind="checkpoint"):
                 return f"saved {event.path} at step {event.step:,}"
             case Note():
@@ -122,6 +123,10 @@ class Lines:
             case Finished():
                 return closing(event)
         return ""
+
+    def _sample(self, event: Sampled) -> str:
+        before, self.last_sample = self.last_sample, one_line(event.text, 100)
+        return f"writes: {self.last_sample}" if self.last_sample != before else ""
 
     def _progress(self, event: Progress) -> str:
         now = time.monotonic()

@@ -48,6 +48,9 @@ def test_what_is_not_worth_a_line_is_none() -> None:
     assert lines.line(HALFWAY)
     assert lines.line(HALFWAY) == ""
     assert lines.line(Sampled(0, "")) == ""
+    assert lines.line(Sampled(1, "once"))
+    assert lines.line(Sampled(2, "once")) == ""
+    assert lines.line(Sampled(5, "twice"))
     assert lines.line(Saved(1, "m.safetensors", "model")) == ""
 
 
