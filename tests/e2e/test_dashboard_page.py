@@ -136,8 +136,8 @@ def test_a_page_that_was_too_slow_for_its_kernel_opens_another(page: Page, serve
     assert page.evaluate("document.body.dataset.kernelId") != id
 
 
-@pytest.mark.parametrize("seconds", [1.8, 1.9, 5.0])
-def test_a_kernel_that_answers_late_is_waited_for(page: Page, server: Server, seconds: float) -> None:
+def hold_kernels(page: Page, server: Server, seconds: float) -> None:
+    """Stop every kernel for so long as soon as the page connects to one."""
     wait_for(lambda: kernels(server) == set())
 
     def hold(_: WebSocket) -> None:
@@ -146,7 +146,28 @@ def test_a_kernel_that_answers_late_is_waited_for(page: Page, server: Server, se
             threading.Timer(seconds, os.kill, (pid, signal.SIGCONT)).start()
 
     page.on("websocket", hold)
+
+
+@pytest.mark.parametrize("seconds", [1.8, 1.9, 5.0])
+def test_a_kernel_that_answers_late_is_waited_for(page: Page, server: Server, seconds: float) -> None:
+    hold_kernels(page, server, seconds)
     open_dashboard(page, server)
+
+
+def test_a_start_that_takes_a_minute_is_told_until_it_is_over(page: Page, server: Server) -> None:
+    page.add_init_script(
+        """
+        const wait = window.setTimeout.bind(window);
+        window.setTimeout = (act, after, ...more) => wait(act, after === 60000 ? 2000 : after, ...more);
+        """
+    )
+    hold_kernels(page, server, 5.0)
+    page.goto(address(server), wait_until="commit")
+    notice = page.get_by_role("alert").filter(has_text="slow to start")
+    expect(notice).to_be_visible()
+    expect(notice.get_by_role("button", name="Reload the page")).to_be_visible()
+    wait_for_control(page)
+    expect(notice).to_have_count(0)
 
 
 def test_a_page_that_is_slow_to_make_a_widget_keeps_it(page: Page, server: Server) -> None:
