@@ -41,7 +41,7 @@ def rows(runs: int = 5) -> Iterator[Row]:
 def idle(folder: Path) -> tuple[float, bool]:
     """Megabytes of a server that has answered and has nothing to do, and whether TensorFlow is in it."""
     configure(folder, VOILA)
-    with running(folder) as server:
+    with running(folder, "--log-level=INFO") as server:
         wait_for(lambda: server.get("/health").status_code == 200)
         assert "voila.server_extension | extension was successfully loaded" in server.messages
         assert server.get("/models").status_code == 200

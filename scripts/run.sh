@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 python=$1
 shift
 if [ "$(id -u)" = 0 ]; then set -- --allow-root "$@"; fi # which Jupyter wants to be told
-exec "$python" -m charrnn_server -y "$@" # one Ctrl-C ends it: nothing that is trained gets lost
+exec "$python" -m charrnn_server "$@"

@@ -28,11 +28,12 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from tornado.routing import PathMatches, Rule
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Float, Int, Unicode
+from traitlets import Bool, Float, Int, Unicode, default
 
 from charrnn.errors import CharRNNError, InvalidSettings
 from charrnn_server.first_use import FirstUse
 from charrnn_server.hidden import hide_secrets
+from charrnn_server.own_server import OwnServerApp
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
@@ -59,6 +60,7 @@ class CharRNNServer(ExtensionApp):
     """charrnn in a Jupyter server. Every setting of `charrnn.config.Settings` is a trait of the same name."""
 
     name = "charrnn"
+    serverapp_class = OwnServerApp
     _has_begun = False
     extension_url = "/charrnn"
     description = "Train, understand and use small text generators, in the browser and over HTTP."
@@ -124,6 +126,10 @@ class CharRNNServer(ExtensionApp):
         **ExtensionApp.flags,
         PUBLIC_FLAG.lstrip("-"): ({}, "Serve visitors, who need no token: nothing but charrnn is in that server."),
     }
+
+    @default("log_level")
+    def _default_log_level(self) -> int:
+        return logging.WARNING
 
     def _refuse_to_be_public(self) -> None:
         """Whoever asks for a server of visitors gets that or nothing of ours, never one with other rules."""

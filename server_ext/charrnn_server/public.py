@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_server.auth import IdentityProvider, User
 from jupyter_server.base.handlers import RedirectWithParams
-from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler, create_signed_value, decode_signed_value
 
 from charrnn.errors import CharRNNError, InvalidSettings, QuotaExceeded
 from charrnn_server.app import CharRNNServer
+from charrnn_server.own_server import OwnServerApp
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -219,7 +219,7 @@ def _address(text: str | None) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-class PublicServerApp(ServerApp):
+class PublicServerApp(OwnServerApp):
     """A Jupyter server without all that makes it one."""
 
     default_services = ()  # type: ignore[assignment]

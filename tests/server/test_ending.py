@@ -66,15 +66,16 @@ def terminal() -> Iterator[int]:
     os.close(theirs)
 
 
-def test_ctrl_c_twice_ends_a_server_that_trains(tmp_path: Path, terminal: int) -> None:
-    with running(tmp_path, stdin=terminal) as server:
+def test_ctrl_c_twice_ends_a_server_that_asks_first(tmp_path: Path, terminal: int) -> None:
+    asks = "--ServerApp.answer_yes=False"
+    with running(tmp_path, asks, "--log-level=INFO", stdin=terminal) as server:
         id = training(server)
         press_ctrl_c_twice(server)
         assert_ended_in_order(server, id)
 
 
-def test_ctrl_c_once_ends_a_server_that_was_told_not_to_ask(tmp_path: Path, terminal: int) -> None:
-    with running(tmp_path, "-y", stdin=terminal) as server:
+def test_ctrl_c_once_ends_a_server_that_trains(tmp_path: Path, terminal: int) -> None:
+    with running(tmp_path, stdin=terminal) as server:
         id = training(server)
         server.process.send_signal(signal.SIGINT)
         assert_ended_in_order(server, id)
