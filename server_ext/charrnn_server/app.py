@@ -49,6 +49,10 @@ API = "/charrnn/api/v1"
 PUBLIC_FLAG, PUBLIC_VARIABLE = "--public", "CHARRNN_PUBLIC"
 AGAIN_SECONDS = 5.0  # between two tries to reach a database that is not there when the server starts
 AFTER_START = 0.2  # seconds in which a new server has nothing else to do than to answer
+EVERYDAY = (
+    "The websocket_ping_timeout (",  # jupyter-server 2 counts it in milliseconds and tornado in seconds
+    "Got events for closed stream",  # a page went away while its kernel was speaking
+)
 _STOCK = (IdentityProvider, PasswordIdentityProvider, LegacyIdentityProvider)  # they ask for a token and know nobody
 
 
@@ -153,7 +157,8 @@ class CharRNNServer(ExtensionApp):
         """Make what handlers find in `settings["charrnn"]`, which is this object. Nothing is opened."""
         if self.is_own_server:
             assert self.serverapp is not None
-            for handler in self.serverapp.log.handlers:
+            for handler in [*self.serverapp.log.handlers, *self.log.handlers]:
+                handler.addFilter(needs_attention)
                 handler.addFilter(without_controls)
         self._has_begun = True
         self._pool = ThreadPoolExecutor(self.threads, "charrnn")
@@ -358,6 +363,12 @@ class CharRNNServer(ExtensionApp):
                 self._stopping.wait(AGAIN_SECONDS)
             else:
                 supervisor.run(self._stopping)
+
+
+def needs_attention(record: logging.LogRecord) -> bool:
+    """Whether a line of the log tells something: some are said, or said with no words, when any page comes or goes."""
+    message = record.getMessage().strip()
+    return record.levelno > logging.WARNING or (message != "" and not message.startswith(EVERYDAY))
 
 
 def without_controls(record: logging.LogRecord) -> bool:

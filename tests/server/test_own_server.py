@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 import requests
+from tornado.websocket import WebSocketClientConnection
 
+from charrnn_server.app import needs_attention
 from charrnn_server.own_server import OwnServerApp
 from tests.command_line import variables
 from tests.jobs.trainings import wait_for
+from tests.server.dashboards import Guest, heard, kernels, message
 from tests.server.running import PACKAGES, running
 
 ENDS = "Ctrl-C ends it. What is being trained is saved then, and goes on with the next start."
@@ -28,6 +32,37 @@ def test_it_prints_one_address_and_how_it_ends_and_nothing_else(tmp_path: Path) 
         page = requests.get(address, timeout=120)
         assert page.status_code == 200
         assert "charrnn-page" in page.text
+
+
+def test_pages_that_come_and_go_are_not_told(tmp_path: Path) -> None:
+    async def use(connection: WebSocketClientConnection) -> None:
+        await connection.write_message(message("kernel_info_request", {}))
+        await heard(connection, "kernel_info_reply")
+
+    with running(tmp_path, token=None, spare_dashboards=0) as server:
+        wait_for(lambda: ENDS in server.messages)
+        printed = server.messages
+        authorization = {"Authorization": "token " + printed.split("token=")[1].split()[0]}
+        guest = Guest(server, **authorization)
+        id = guest.open()["id"]
+        guest.connected(id, use, **authorization)
+        assert guest.leave(id) == 204
+        wait_for(lambda: not kernels(server))
+        assert server.messages == printed
+
+
+@pytest.mark.parametrize(
+    ("level", "words", "told"),
+    [
+        (logging.WARNING, "", False),
+        (logging.WARNING, "Got events for closed stream <zmq.eventloop.zmqstream.ZMQStream object>", False),
+        (logging.WARNING, "The websocket_ping_timeout (90000) cannot be longer than the …_interval (30000).", False),
+        (logging.WARNING, "The data folder is nearly full", True),
+        (logging.ERROR, "", True),  # an exception may come without words
+    ],
+)
+def test_what_needs_attention(level: int, words: str, told: bool) -> None:
+    assert needs_attention(logging.makeLogRecord({"levelno": level, "msg": words})) is told
 
 
 def test_a_server_for_other_machines_names_the_address_for_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
