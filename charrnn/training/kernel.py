@@ -140,8 +140,8 @@ def _keep_mask(shape: Sequence[int], probability: float, seed: Tensor, dtype: An
 
 
 # --- cells ---------------------------------------------------------------------------------------------------------
-# `forward` takes the pre-activations from the input and from the recurrence, each [gates, units, streams], and the
-# memory (h, and c for LSTM); it returns what the backward pass needs as one stack [kept, units, streams], and the new
+# `forward` takes the pre-activations from the input and from the recurrence, each [gates, units*streams], and the
+# memory (h, and c for LSTM); it returns what the backward pass needs as one stack [kept, units*streams], and the new
 # memory. `multipliers` turns the stacks of all time steps into the factors of the backward loop; `backward` takes the
 # error of h, and what the cell itself carried back, and returns the error of the pre-activations as one stack, and
 # what to carry further. `input_rows` and `recurrent_rows` say which part of that stack belongs to which product.
@@ -156,7 +156,7 @@ class _LSTM:
     @staticmethod
     def forward(inputs: Tensor, recurrent: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one tanh for all four gates
-        half = tf.constant([0.5, 0.5, 1.0, 0.5], inputs.dtype)[:, None, None]
+        half = tf.constant([0.5, 0.5, 1.0, 0.5], inputs.dtype)[:, None]
         gates = _materialised(tf.tanh((inputs + recurrent) * half) * half + (1 - half))
         enter, forget, candidate, leave = tf.unstack(gates)
         cell = _materialised(forget * memory[1] + enter * candidate)
@@ -180,7 +180,7 @@ class _LSTM:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         gates, through, forget = factors
         cell_error = carried[0] + error * through
-        from_hidden = tf.constant([0, 0, 0, 1], error.dtype)[:, None, None]
+        from_hidden = tf.constant([0, 0, 0, 1], error.dtype)[:, None]
         return (cell_error[None] + from_hidden * (error - cell_error)[None]) * gates, (cell_error * forget,)
 
 
@@ -383,18 +383,19 @@ class Kernel:
         dropped is a function of `step` and `shard`.
         """
         weights = _Weights(self.options, self.cell, parameters)
-        real, time = ids.shape[1], ids.shape[0] - 1
-        streams = _vectors(real)
-        ids = tf.pad(ids, [[0, 0], [0, streams - real]])
-        state = {name: tf.pad(tensor, [[0, 0], [0, streams - real]]) for name, tensor in state.items()}
-        masks = self._dropout_masks(streams, step, shard)
-        sources = weights.sources(ids[:-1])
+        time, streams = ids.shape[0] - 1, ids.shape[1]
+        idle = [[0, 0], [0, _vectors(streams) - streams]]
+        wide = tf.pad(ids[:-1], idle)
+        masks = self._dropout_masks(wide.shape[1], step, shard)
+        sources = weights.sources(wide)
+        state = {name: tf.pad(tensor, idle) for name, tensor in state.items()}
         history, after = _forward_loop(weights, sources, state, masks, time)
 
-        top = _flat(history.outputs(masks, weights.layers - 1))  # [time*streams, units]
+        top = _flat(history.outputs(masks, weights.layers - 1), streams)  # [time*streams, units]
         logits = _product(top, weights.output, (1,), (1,)) + weights.output_bias
-        counted = (tf.range(time) < length)[:, None] & (tf.range(streams) < real)
-        counts = tf.reshape(tf.cast(counted, logits.dtype), [-1]) / tf.cast(length * real, logits.dtype)
+        counts = tf.repeat(
+            tf.cast(tf.range(time) < length, logits.dtype) / tf.cast(length * streams, logits.dtype), streams
+        )
         highest = tf.reduce_max(logits, 1, keepdims=True)
         powers = tf.exp(logits - highest)
         total = tf.reduce_sum(powers, 1, keepdims=True)
@@ -408,17 +409,19 @@ class Kernel:
         gradient["output.weights"] = _product(_turned(rounded), top)
         gradient["output.bias"] = tf.reduce_sum(errors, 0)
         top_error = tf.reshape(_product(rounded, weights.output), [time, streams, -1])
-        top_error = tf.transpose(top_error, [0, 2, 1])  # [time, units, streams]
+        top_error = tf.pad(tf.transpose(top_error, [0, 2, 1]), [[0, 0], *idle])  # [time, units, streams], idle ones too
         if masks:
             top_error *= masks[-1]
 
         stacks = _backward_loop(weights, history, top_error, masks, time)
         for layer, stack in enumerate(stacks):
             inputs = sources if layer == 0 else history.outputs(masks, layer - 1)
-            gradient |= weights.layer_gradient(layer, stack, _flat(inputs), _flat(_loaded(history.hidden[layer])[:-1]))
+            gradient |= weights.layer_gradient(
+                layer, stack[..., :streams], _flat(inputs, streams), _flat(history.before(layer), streams)
+            )
         if "embedding" in parameters:
-            gradient["embedding"] = weights.embedding_gradient(stacks[0], ids[:-1])
-        after = {name: tensor[:, :real] for name, tensor in after.items()}
+            gradient["embedding"] = weights.embedding_gradient(stacks[0][..., :streams], ids[:-1])
+        after = {name: tensor[:, :streams] for name, tensor in after.items()}
         return loss, {name: gradient[name] for name in parameters}, after
 
     def _dropout_masks(self, streams: int, step: Tensor, shard: Tensor | int = 0) -> list[Tensor]:
@@ -512,7 +515,7 @@ class Kernel:
         weights = _Weights(self.options, self.cell, parameters)
         time, streams = ids.shape
         history, after = _forward_loop(weights, weights.sources(ids), state, [], time)
-        top = _flat(history.outputs([], weights.layers - 1))
+        top = _flat(history.outputs([], weights.layers - 1), streams)
         logits = _product(top, weights.output, (1,), (1,)) + weights.output_bias
         return tf.reshape(logits, [time, streams, -1]), after
 
@@ -527,10 +530,10 @@ def _vectors(streams: int) -> int:
     return streams if streams <= 16 else -(-streams // 16) * 16
 
 
-def _flat(values: Tensor) -> Tensor:
-    """[time, units, streams] as [time * streams, units]."""
-    time, units, streams = values.shape
-    return tf.reshape(tf.transpose(values, [0, 2, 1]), [time * streams, units])
+def _flat(values: Tensor, streams: int) -> Tensor:
+    """[time, units, streams and idle ones] as [time * streams, units]."""
+    time, units, _ = values.shape
+    return tf.reshape(tf.transpose(values[:, :, :streams], [0, 2, 1]), [time * streams, units])
 
 
 class _Weights:
@@ -559,14 +562,25 @@ class _Weights:
             return tf.transpose(rows, [0, 2, 1])
         return tf.one_hot(ids, self.vocab_size, axis=1, dtype=self.dtype)
 
-    def preactivations(self, layer: int, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """W x + b and R h (+ c), each [gates, H, streams]."""
-        shape = (self.cell.gates, self.units, inputs.shape[1])
-        from_input = _product(self.input[layer], inputs) + self.parameters[f"layers.{layer}.bias"]
-        from_hidden = _product(self.recurrent[layer], tf.cast(hidden, self.dtype))
-        if f"layers.{layer}.recurrent_bias" in self.parameters:
-            from_hidden += self.parameters[f"layers.{layer}.recurrent_bias"]
-        return tf.reshape(from_input, shape), tf.reshape(from_hidden, shape)
+    def biases(self, layer: int, streams: int) -> tuple[Tensor, Tensor | None]:
+        """b and, where the cell has it, c, each for all streams, [gates, H*streams]."""
+        names = [f"layers.{layer}.{name}" for name in ("bias", "recurrent_bias")]
+        wide = [
+            _materialised(tf.reshape(tf.repeat(self.parameters[name], streams, axis=1), [self.cell.gates, -1]))
+            if name in self.parameters else None
+            for name in names
+        ]  # fmt: skip
+        return wide[0], wide[1]
+
+    def preactivations(
+        self, layer: int, inputs: Tensor, hidden: Tensor, biases: tuple[Tensor, Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        """W x + b and R h (+ c), each [gates, H*streams], for [D*streams] and [H*streams]."""
+        from_input, from_hidden = (
+            tf.reshape(_product(matrix, tf.reshape(values, [matrix.shape[1], -1])), [self.cell.gates, -1])
+            for matrix, values in ((self.input[layer], inputs), (self.recurrent[layer], tf.cast(hidden, self.dtype)))
+        )
+        return from_input + biases[0], from_hidden if biases[1] is None else from_hidden + biases[1]
 
     def layer_gradient(self, layer: int, stack: Tensor, inputs: Tensor, hidden: Tensor) -> Tensors:
         """stack: errors of the pre-activations [time, rows, H, streams]; inputs, hidden: [time*streams, …]."""
@@ -590,7 +604,7 @@ class _Weights:
 
     def _error(self, stack: Tensor, rows: slice) -> Tensor:
         """[gates*H, time*streams] of the stack's rows."""
-        part = tf.transpose(_loaded(stack)[:, rows], [1, 2, 0, 3])
+        part = tf.transpose(stack[:, rows], [1, 2, 0, 3])
         return tf.reshape(part, [part.shape[0] * part.shape[1], -1])
 
 
@@ -603,14 +617,22 @@ def _row_sums(values: Tensor) -> Tensor:
 class _History:
     """What the forward loop leaves for the way back, a buffer a layer."""
 
-    kept: list[Tensor]  # [time, kept, H, streams]
-    hidden: list[Tensor]  # [time + 1, H, streams], the first is the state before
+    units: int
+    kept: list[Tensor]  # [time, kept, H*streams]
+    hidden: list[Tensor]  # [time + 1, H*streams], the first is the state before
     cells: list[Tensor | None]  # LSTM: the same of c
 
     def outputs(self, masks: Sequence[Tensor], layer: int) -> Tensor:
         """What layer hands upwards, dropout applied: [time, H, streams]."""
-        hidden = _loaded(self.hidden[layer])[1:]
+        hidden = self._of_units(self.hidden[layer])[1:]
         return tf.cast(tf.cast(hidden, masks[layer].dtype) * masks[layer], hidden.dtype) if masks else hidden
+
+    def before(self, layer: int) -> Tensor:
+        """What layer's recurrence reads: [time, H, streams]."""
+        return self._of_units(self.hidden[layer])[:-1]
+
+    def _of_units(self, values: Tensor) -> Tensor:
+        return tf.reshape(_loaded(values), [values.shape[0], self.units, -1])
 
 
 def _forward_loop(
@@ -619,23 +641,26 @@ def _forward_loop(
     cell, layers, dtype = weights.cell, range(weights.layers), weights.dtype
     sources = _stored(sources)
     streams, wide = sources.shape[2], state["h0"].dtype
-    shape = (weights.units, streams)
+    size = weights.units * streams
 
     def buffers(count: int, kind: Any, first: Sequence[Tensor]) -> list[Tensor]:
-        empty = _stored(tf.zeros((count, *shape), kind))
+        empty = _stored(tf.zeros((count, size), kind))
         return [_put(empty, tf.cast(tensor, kind), 0) for tensor in first]
 
     with_cells = "c0" in state
+    state = {name: tf.reshape(tensor, [size]) for name, tensor in state.items()}
+    masks = [tf.reshape(mask, [size]) for mask in masks]
     memory = [tuple(state[f"{name}{layer}"] for name in ("h", "c")[: 1 + with_cells]) for layer in layers]
-    kept = [tf.zeros((time, cell.kept, *shape), wide) for _ in layers]
+    kept = [tf.zeros((time, cell.kept, size), wide) for _ in layers]
     hidden = buffers(time + 1, dtype, [state[f"h{layer}"] for layer in layers])
     cells = buffers(time + 1, wide, [state[f"c{layer}"] for layer in layers]) if with_cells else []
+    biases = [weights.biases(layer, streams) for layer in layers]
 
     def step(t: Tensor, memory: Any, kept: Any, hidden: Any, cells: Any) -> Any:
         memory, kept, hidden, cells = list(memory), list(kept), list(hidden), list(cells)
         inputs = _get(sources, t)
         for layer in layers:
-            before = weights.preactivations(layer, inputs, memory[layer][0])
+            before = weights.preactivations(layer, inputs, memory[layer][0], biases[layer])
             gates, memory[layer] = cell.forward(*before, memory[layer])
             output = _materialised(tf.cast(memory[layer][0], dtype))
             if cell.kept:
@@ -649,8 +674,12 @@ def _forward_loop(
     _, memory, kept, hidden, cells = tf.while_loop(
         lambda t, *_: t < time, step, (tf.constant(0), memory, kept, hidden, cells)
     )
-    after = {f"{name}{layer}": tensor for layer in layers for name, tensor in zip("hc", memory[layer], strict=False)}
-    return _History(kept, hidden, cells if with_cells else [None] * weights.layers), after
+    after = {
+        f"{name}{layer}": tf.reshape(tensor, [weights.units, streams])
+        for layer in layers
+        for name, tensor in zip("hc", memory[layer], strict=False)
+    }
+    return _History(weights.units, kept, hidden, cells if with_cells else [None] * weights.layers), after
 
 
 def _backward_loop(
@@ -658,7 +687,9 @@ def _backward_loop(
 ) -> list[Tensor]:
     """The errors of all pre-activations, for each layer [time, rows, H, streams]."""
     cell, layers = weights.cell, range(weights.layers)
-    wide = top_error.dtype
+    wide, shape, size = top_error.dtype, top_error.shape[1:], top_error.shape[1] * top_error.shape[2]
+    top_error = tf.reshape(top_error, [time, size])
+    masks = [tf.reshape(mask, [size]) for mask in masks]
     factors = [
         tuple(
             _materialised(factor)
@@ -670,13 +701,12 @@ def _backward_loop(
     ]
     back = [weights.back(layer) for layer in layers]
     rows = factors[0][0].shape[1]
-    shape = top_error.shape[1:]
-    errors = [tf.zeros(shape, wide) for _ in layers]
-    carried = [tuple(tf.zeros(shape, wide) for _ in range(cell.carried)) for _ in layers]
-    stacks = [_stored(tf.zeros((time, rows, *shape), weights.dtype)) for _ in layers]
+    errors = [tf.zeros([size], wide) for _ in layers]
+    carried = [tuple(tf.zeros([size], wide) for _ in range(cell.carried)) for _ in layers]
+    stacks = [_stored(tf.zeros((time, rows, size), weights.dtype)) for _ in layers]
 
-    def flat(stack: Tensor, part: slice) -> Tensor:
-        return tf.reshape(stack[part], [-1, shape[1]])
+    def back_through(matrix: Tensor, part: Tensor) -> Tensor:
+        return tf.reshape(_product(matrix, tf.reshape(part, [matrix.shape[1], -1])), [size])
 
     def step(k: Tensor, errors: Any, carried: Any, stacks: Any) -> Any:
         errors, carried, stacks = list(errors), list(carried), list(stacks)
@@ -688,11 +718,12 @@ def _backward_loop(
             stack = _materialised(tf.cast(stack, weights.dtype))
             stacks[layer] = _put(stacks[layer], stack, t)
             recurrent, inputs = back[layer]
-            errors[layer] = _product(recurrent, flat(stack, cell.recurrent_rows))
+            errors[layer] = back_through(recurrent, stack[cell.recurrent_rows])
             if inputs is not None:
-                from_above = _product(inputs, flat(stack, cell.input_rows))
+                from_above = back_through(inputs, stack[cell.input_rows])
                 if masks:
                     from_above *= masks[layer - 1]
         return k + 1, errors, carried, stacks
 
-    return list(tf.while_loop(lambda k, *_: k < time, step, (tf.constant(0), errors, carried, stacks))[3])
+    stacks = tf.while_loop(lambda k, *_: k < time, step, (tf.constant(0), errors, carried, stacks))[3]
+    return [tf.reshape(_loaded(stack), [time, rows, *shape]) for stack in stacks]
