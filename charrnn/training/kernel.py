@@ -715,8 +715,9 @@ def _backward_loop(
         for layer in reversed(layers):
             now = tuple(_get(factor, t) for factor in factors[layer])
             stack, carried[layer] = cell.backward(errors[layer] + from_above, carried[layer], now)
-            stack = _materialised(tf.cast(stack, weights.dtype))
-            stacks[layer] = _put(stacks[layer], stack, t)
+            # The stack is stored first and read back, or XLA would compute it twice.
+            stacks[layer] = _materialised(_put(stacks[layer], tf.cast(stack, weights.dtype), t))
+            stack = _get(stacks[layer], t)
             recurrent, inputs = back[layer]
             errors[layer] = back_through(recurrent, stack[cell.recurrent_rows])
             if inputs is not None:
