@@ -12,6 +12,7 @@ import random
 import select
 import sqlite3
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ _MIGRATE = "run `charrnn db upgrade`"
 _LOST_A_RACE = {1020, 1205, 1213}  # MySQL: record changed, lock wait timeout, deadlock; to be tried again
 _NO_SUCH_TABLE = {1054, 1146}  # MySQL: unknown column, no such table
 _TRIES = 6
+_lock = threading.Lock()  # Alembic has one context for all threads of a process, whichever their databases
 
 
 class Database:
@@ -205,7 +207,8 @@ def _run_migrations(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _lock:
+        command.upgrade(config, "head")
 
 
 def _parsed(url: str) -> URL:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,21 @@ def test_processes_that_upgrade_at_once_do_not_disturb_each_other(database_url: 
     database.prepare()
     assert Store(database).create("a name").name == "a name"
     database.close()
+
+
+def test_threads_that_upgrade_databases_of_their_own_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    databases = [Database(f"sqlite:///{tmp_path / f'{number}.sqlite3'}") for number in range(8)]
+    together = threading.Barrier(len(databases))
+
+    def upgraded(database: Database) -> str | None:
+        together.wait()
+        database.upgrade()
+        return database.revision()
+
+    with ThreadPoolExecutor(len(databases)) as threads:
+        assert list(threads.map(upgraded, databases)) == [revisions()[-1]] * len(databases)
+    for database in databases:
+        database.close()
 
 
 def test_an_upgrade_of_a_server_waits_for_another_ones_end(mariadb: str) -> None:
