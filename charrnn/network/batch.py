@@ -6,11 +6,11 @@ stream ends. `cells.forward` is the same network written to be read.
 What makes it fast (for small networks the cost is the number of NumPy calls, for large ones reading the weights):
 
 - the first layer's input product is a table with one row an id, its bias included;
-- a layer's hidden state is multiplied once by everything that reads it: the layer's own recurrent weights, needed at
-  the next step, and the next layer's input weights (or the output weights) beside them;
-- a single stream's hidden state has a constant 1 at its end, which brings the biases at no cost; many streams are
-  multiplied in pieces small enough for those kernels of OpenBLAS that rearrange nothing first, and a sum is cheaper
-  there than one row more;
+- the hidden states of all layers lie in one row, each with a constant 1 behind it: whatever a product reads (a layer
+  its own state and that of the layer below, the output the last one) is one stretch of that row, so a product is all
+  of a layer's sums, biases included;
+- many streams are multiplied in pieces small enough for those kernels of OpenBLAS that rearrange nothing first, with
+  weights that lie piece by piece;
 - sigmoid(x) = (tanh(x/2) + 1) / 2, so with those columns halved once, one tanh serves all gates of an LSTM; the
   factors of one half that remain are folded into the weights, which changes no bit, they are powers of two;
 - every operation writes into a buffer that exists; noise is drawn for many characters at once.
@@ -32,22 +32,30 @@ from charrnn.network.cells import GATES, Weights, sizes_of
 from charrnn.network.sampling import NEVER, SamplingOptions, restrict
 
 Floats = NDArray[np.float32]
-_Product = tuple[Callable[[], object], Floats, Floats]  # multiplies; for the layer's own gates; above: next's or logits
 StreamState = list[Floats]  # of each layer the hidden state [H]; then, of an LSTM, the cell states
 
 TABLE_LIMIT = 64 * 2**20  # bytes; a larger table of first-layer inputs is filled row by row, as characters occur
 SMALL_PRODUCT = 10**6  # multiplications, up to which OpenBLAS has kernels that rearrange nothing first
-LEAST_WIDTH = 64  # columns, below which more calls cost more than that saves
+LEAST_WIDTH = 32  # columns, below which more calls cost more than that saves
 
 
 class FoldedWeights:
-    """The weights of a model laid out for writing. Immutable but for rows of the table that fill at first use."""
+    """The weights of a model laid out for writing. Immutable but for what is filled at first use.
+
+    `products[l]` is what the stretch of layer l is multiplied by, and the last of them gives the logits. Its columns
+    are as many as `sums` gates, then idle ones. An LSTM's gates are input, forget, output, candidate; a GRU's are the
+    candidate's recurrent part, reset, update, and the candidate's part from below, which for the first layer is in the
+    table alone.
+    """
 
     def __init__(self, weights: Weights, cell: str) -> None:
         self.cell = cell
         self.sizes = sizes_of(weights)
         self.gates = len(GATES[cell])
-        self.products = [self._product(weights, layer) for layer in range(self.sizes.num_layers)]
+        self.sums = self.gates + (cell == "gru")
+        layers = range(self.sizes.num_layers)
+        self.products = [self._sums(weights, layer) for layer in layers] + [self._logits(weights)]
+        self._pieces: dict[int, Floats] = {}
         self._embedding = weights.get("embedding")
         self._input = self._fold(weights["layers.0.input"])
         self._bias = self._input_bias(weights, 0)
@@ -69,6 +77,24 @@ class FoldedWeights:
             self.rows[id_] = row
         return row
 
+    def stretch(self, layer: int) -> slice:
+        """What of a stream's row, each hidden state with a 1 behind it, `products[layer]` reads."""
+        span = self.sizes.rnn_size + 1
+        if layer == 0:
+            return slice(0, span)
+        return slice((layer - 1) * span, min((layer + 1) * span - 1, self.sizes.num_layers * span))
+
+    def pieces(self, layer: int, width: int) -> Floats:
+        """`products[layer]` cut into pieces of this width, [gates, pieces, depth, width], each one stretch of memory,
+        which is read half as fast again as rows far apart. Kept until another width is asked for."""
+        pieces = self._pieces.get(layer)
+        if pieces is None or pieces.shape[-1] != width:
+            units, product = self.sizes.rnn_size, self.products[layer]
+            gates = self.sums if layer else self.gates
+            cut = product[:, : gates * units].reshape(len(product), gates, units // width, width)
+            pieces = self._pieces[layer] = np.ascontiguousarray(np.moveaxis(cut, 0, -2))
+        return pieces
+
     def _fold(self, matrix: Floats, recurrent: bool = False) -> Floats:
         """Columns [..., G*H] in the order of the fast step, sigmoid gates (and GRU's recurrent candidate) halved."""
         gates = dict(zip(GATES[self.cell], np.split(matrix, len(GATES[self.cell]), axis=-1), strict=True))
@@ -76,8 +102,8 @@ class FoldedWeights:
         if self.cell == "lstm":
             parts = [gates["input"] * half, gates["forget"] * half, gates["output"] * half, gates["candidate"]]
         elif self.cell == "gru":
-            candidate = gates["candidate"] * half if recurrent else gates["candidate"]
-            parts = [gates["reset"] * half, gates["update"] * half, candidate]
+            sigmoids = [gates["reset"] * half, gates["update"] * half]
+            parts = [gates["candidate"] * half, *sigmoids] if recurrent else [*sigmoids, gates["candidate"]]
         else:
             parts = [gates["candidate"]]
         return np.concatenate(parts, axis=-1)
@@ -90,43 +116,40 @@ class FoldedWeights:
             bias[: 2 * self.sizes.rnn_size] += weights[f"layers.{layer}.recurrent_bias"][: 2 * self.sizes.rnn_size]
         return self._fold(bias)
 
-    def _recurrent_bias(self, weights: Weights, layer: int) -> Floats:
-        bias = np.zeros(self.gates * self.sizes.rnn_size, np.float32)
+    def _sums(self, weights: Weights, layer: int) -> Floats:
+        units, columns = self.sizes.rnn_size, self.gates * self.sizes.rnn_size
+        own = units + 1 if layer else 0  # where the rows of the layer's own state begin
+        end = self.sums * units if layer else columns
+        product = _product(own + units + (not layer), end)
+        product[own : own + units, :columns] = self._fold(weights[f"layers.{layer}.recurrent"], recurrent=True)
+        ones = product[units]
         if self.cell == "gru":
-            units = self.sizes.rnn_size
-            bias[2 * units :] = weights[f"layers.{layer}.recurrent_bias"][2 * units :]
-        return self._fold(bias, recurrent=True)
+            ones[:units] = weights[f"layers.{layer}.recurrent_bias"][2 * units :] * np.float32(0.5)
+        if layer:
+            product[:units, end - columns : end] = self._fold(weights[f"layers.{layer}.input"])
+            ones[end - columns : end] += self._input_bias(weights, layer)
+        return self._undoubled(product)
 
-    def _product(self, weights: Weights, layer: int) -> Floats:
-        """[H + 1, G*H + next, rounded up]: what layer `layer`'s hidden state and a 1 are multiplied by."""
-        units, columns, last = self.sizes.rnn_size, self.gates * self.sizes.rnn_size, self.sizes.num_layers - 1
-        if layer == last:
-            above, above_bias = weights["output.weights"], weights["output.bias"].copy()
-            above_bias[0] += NEVER
-        else:
-            above = self._fold(weights[f"layers.{layer + 1}.input"])
-            above_bias = self._input_bias(weights, layer + 1)
-        end = columns + above.shape[1]
-        width = -(-end // 16) * 16
-        if width % 256 == 0:
-            width += 16  # rows whole KiB apart share cache sets, which costs a third
-        result = _aligned(units + 1, width)
-        result[:units, :columns] = self._fold(weights[f"layers.{layer}.recurrent"], recurrent=True)
-        result[:units, columns:end] = above
+    def _logits(self, weights: Weights) -> Floats:
+        units, vocab_size = self.sizes.rnn_size, self.sizes.vocab_size
+        product = _product(units + 1, vocab_size)
+        product[:units, :vocab_size] = weights["output.weights"]
+        product[units, :vocab_size] = weights["output.bias"]
+        product[units, 0] += NEVER
+        return self._undoubled(product)
+
+    def _undoubled(self, product: Floats) -> Floats:
+        """Hidden states of an LSTM are kept doubled; what is behind one is the row of the 1."""
         if self.cell == "lstm":
-            result[:units] *= np.float32(0.5)  # hidden states are kept doubled
-        result[units, :columns] = self._recurrent_bias(weights, layer)
-        result[units, columns:end] = above_bias
-        return result
+            product[: self.sizes.rnn_size] *= np.float32(0.5)
+            product[self.sizes.rnn_size + 1 :] *= np.float32(0.5)
+        return product
 
-    def parts(self, product: Floats, layer: int) -> list[Floats]:
-        """Views of [rows, as wide as `products`]: the layer's own gates, [rows, G, H]; and the next's, or [rows, V]."""
-        columns = self.gates * self.sizes.rnn_size
-        if layer == self.sizes.num_layers - 1:
-            above = product[:, columns : columns + self.sizes.vocab_size]
-        else:
-            above = product[:, columns : 2 * columns].reshape(len(product), self.gates, -1)
-        return [product[:, :columns].reshape(len(product), self.gates, -1), above]
+
+def _product(rows: int, columns: int) -> Floats:
+    """Zeros [rows, columns and some], the rows not whole KiB apart: those share cache sets, which costs a third."""
+    width = -(-columns // 16) * 16
+    return _aligned(rows, width + 16 * (width % 256 == 0))
 
 
 def _aligned(rows: int, *shape: int) -> Floats:
@@ -151,18 +174,19 @@ class Batch:
     def __init__(self, folded: FoldedWeights, row_by_row: bool) -> None:
         self._folded = folded
         self._row_by_row = row_by_row
-        self._width = folded.sizes.rnn_size
         self.count = 0
         self._states: list[StreamState] | None = []  # while the arrays wait to be built for another number of streams
         self._arrays: list[Floats] = []  # what a StreamState holds, of all streams
         self._logits: Floats  # [streams, V]
-        self._first: Callable[[Floats], object]
-        self._above: list[Callable[[], object]]
+        self._multiply: Callable[[], object]  # a step begins with the first layer's product,
+        self._sums: Floats  # which gives these, [G, ...];
+        self._gates: Floats  # with the layer's input they go here;
+        self._rest: list[Callable[[], object]]  # then comes the rest of the step
 
     def add(self, state: StreamState | None = None) -> None:
         """Append a stream: in this state, or in the zero state."""
         folded = self._folded
-        parts = len(folded.products) * (2 if folded.cell == "lstm" else 1)
+        parts = folded.sizes.num_layers * (2 if folded.cell == "lstm" else 1)
         self._unbind().append(state or [np.zeros(folded.sizes.rnn_size, np.float32)] * parts)
         self.count += 1
 
@@ -189,72 +213,83 @@ class Batch:
         return self._states
 
     def _bind(self) -> None:
-        """Build the arrays and the steps of all layers for the number of streams there are."""
+        """Build the arrays and the step for the number of streams there are."""
         if self._states is None:
             return
         states, self._states = self._states, None
-        folded, units = self._folded, self._folded.sizes.rnn_size
-        together = self.count > 1 and not self._row_by_row
-        self._width = _width(units, self.count) if together else units
-        shape = (units,) if self.count == 1 else (units // self._width, self.count, self._width)
+        folded, units, layers = self._folded, self._folded.sizes.rnn_size, self._folded.sizes.num_layers
         build = {"lstm": _lstm_step, "gru": _gru_step, "rnn": _rnn_step}[folded.cell]
-        hidden, cells, multiplies, steps = [], [], [], []
-        inputs = []  # of the layer above each; above the last one the logits
-        for layer in range(len(folded.products)):
-            rows = _aligned(self.count, units + (not together))
-            multiply, recurrent, above = (self._block if together else self._rows)(rows, layer)
-            hidden.append(self._shaped(rows[:, :units]))
-            gates = _aligned(1, folded.gates + 1, *shape)[0]  # the last is the cell state of an LSTM
+        rows = np.ones((self.count, layers * (units + 1)), np.float32)
+        hidden, cells = [], []
+        calls: list[Callable[[], object]] = []
+        for layer in range(layers):
+            shape = self._shape(layer)
+            arrays = _aligned(1, folded.sums + 1, *shape)[0]  # the last is the cell state of an LSTM
+            gates = arrays[-folded.gates - 1 :]
             cells.append(gates[-1])
-            multiplies.append(multiply)
-            steps.append(build(hidden[-1], gates, recurrent, multiply))
-            inputs.append(above)
+            multiply, sums = self._sums_of(rows[:, folded.stretch(layer)], layer, arrays[:-1])
+            start = layer * (units + 1)
+            hidden.append(_shaped(rows[:, start : start + units], shape))
+            recurrent, sums = sums[0], sums[-folded.gates :]
+            if layer == 0:
+                self._sums, self._gates = sums, gates[:-1]
+                sums = self._gates
+            calls += [multiply, build(sums, recurrent, gates, hidden[-1])]
+        multiply, self._logits = self._logits_of(rows[:, folded.stretch(layers)])
+        self._multiply, *self._rest = [*calls, multiply]
         self._arrays = hidden + cells if folded.cell == "lstm" else hidden
         for array, values in zip(self._arrays, zip(*states, strict=True), strict=True):
-            array[...] = self._shaped(np.stack(values))
-        for multiply in multiplies:
-            multiply()
-        self._first, self._logits = steps[0], inputs[-1]
-        self._above = [partial(step, below) for step, below in zip(steps[1:], inputs, strict=False)]
+            array[...] = _shaped(np.stack(values), array.shape)
+        multiply()
 
-    def _shaped(self, rows: Floats) -> Floats:
-        """A view of [streams, ..., H] as what has a number for every unit is shaped."""
-        return rows[0] if self.count == 1 else self._cut(rows)
+    @property
+    def _together(self) -> bool:
+        return self.count > 1 and not self._row_by_row
 
-    def _cut(self, rows: Floats) -> Floats:
-        """A view of [rows, ..., H] as [..., pieces, rows, width]."""
-        return np.moveaxis(rows.reshape(*rows.shape[:-1], -1, self._width), 0, -2)
+    def _shape(self, layer: int) -> tuple[int, ...]:
+        """Of what has a number for every unit of this layer."""
+        units = self._folded.sizes.rnn_size
+        if self.count == 1:
+            return (units,)
+        width = _width(units, self.count * len(self._folded.products[layer])) if self._together else units
+        return units // width, self.count, width
 
-    def _rows(self, hidden: Floats, layer: int) -> _Product:
-        """Each row by itself, with the 1 behind it."""
-        hidden[:, -1] = 1
-        weights = self._folded.products[layer]
-        products = _aligned(self.count, weights.shape[1])
-        calls = [partial(row.dot, weights, product) for row, product in zip(hidden, products, strict=True)]
-        recurrent, above = self._folded.parts(products, layer)
-        return _in_turn(calls), self._shaped(recurrent), self._shaped(above) if above.ndim > 2 else above
+    def _sums_of(self, rows: Floats, layer: int, room: Floats) -> tuple[Callable[[], object], Floats]:
+        """What multiplies `rows`, the stretch of all streams, and where the layer's sums are then, [sums, ...]: in
+        `room`, if that can be."""
+        folded, shape = self._folded, room.shape[1:]
+        units = folded.sizes.rnn_size
+        if not self._together:
+            multiply, products = self._row_by_row_product(rows, folded.products[layer], folded.sums * units)
+            return multiply, _shaped(products.reshape(self.count, folded.sums, units), shape)
+        pieces = folded.pieces(layer, shape[-1])
+        sums = room if len(pieces) == len(room) else np.zeros_like(room)  # of a gate that is never written
+        return partial(np.matmul, rows, pieces, sums[: len(pieces)]), sums
 
-    def _block(self, hidden: Floats, layer: int) -> _Product:
-        """All rows at once, in pieces; then the biases."""
-        products, calls = [], []
-        for part in self._folded.parts(self._folded.products[layer], layer):
-            factor = self._cut(part) if part.ndim > 2 else part
-            bias = factor[..., -1:, :]
-            product = _aligned(1, *factor.shape[:-2], self.count, factor.shape[-1])[0]
-            products.append(product)
-            calls.append(partial(np.matmul, hidden, factor[..., :-1, :], product))
-            if bias.any():
-                calls.append(partial(np.add, product, np.array(np.broadcast_to(bias, product.shape)), product))
-        return _in_turn(calls), products[0], products[1]
+    def _logits_of(self, rows: Floats) -> tuple[Callable[[], object], Floats]:
+        """The same for the logits, [streams, V]."""
+        factor, vocab_size = self._folded.products[-1], self._folded.sizes.vocab_size
+        if not self._together:
+            return self._row_by_row_product(rows, factor, vocab_size)
+        logits = np.empty((self.count, vocab_size), np.float32)
+        return partial(np.matmul, rows, factor[:, :vocab_size], logits), logits
+
+    def _row_by_row_product(self, rows: Floats, factor: Floats, columns: int) -> tuple[Callable[[], object], Floats]:
+        """Each of the rows times all of the factor; [streams, columns], zero where the factor has less."""
+        width = factor.shape[1]
+        products = _aligned(self.count, max(columns, width))
+        calls = [partial(row.dot, factor, product[:width]) for row, product in zip(rows, products, strict=True)]
+        return _in_turn(calls), products[:, :columns]
 
     def read(self, ids: NDArray[Any]) -> None:
         """Move the only stream on along `ids`."""
         self._bind()
-        first, above, row = self._first, self._above, self._folded.row
+        multiply, sums, gates, rest, row = self._multiply, self._sums, self._gates, self._rest, self._folded.row
         for id_ in ids.tolist():
-            first(row(id_))
-            for step in above:
-                step()
+            multiply()
+            np.add(row(id_), sums, gates)
+            for call in rest:
+                call()
 
     def write(self, noise: Floats, restricted: list[tuple[int, SamplingOptions]]) -> NDArray[np.int64]:
         """Choose a character for each stream and read it, as often as there is noise [characters, count, V].
@@ -265,10 +300,11 @@ class Batch:
         return self._write_one(noise[:, 0], restricted) if self.count == 1 else self._write_many(noise, restricted)
 
     def _write_one(self, noise: Floats, restricted: list[tuple[int, SamplingOptions]]) -> NDArray[np.int64]:
-        first, above, rows, fill = self._first, self._above, self._folded.rows, self._folded.row
+        multiply, sums, gates, rest = self._multiply, self._sums, self._gates, self._rest
+        rows, fill = self._folded.rows, self._folded.row
         logits = self._logits[0]
         scores = np.empty_like(logits)
-        subtract, argmax = np.subtract, scores.argmax
+        add, subtract, argmax = np.add, np.subtract, scores.argmax
         chosen = []
         for noise_row in noise:
             if restricted:
@@ -278,17 +314,18 @@ class Batch:
             id_ = argmax()
             chosen.append(id_)
             row = rows[id_]
-            first(fill(int(id_)) if row is None else row)
-            for step in above:
-                step()
+            multiply()
+            add(fill(int(id_)) if row is None else row, sums, gates)
+            for call in rest:
+                call()
         return np.array(chosen, np.int64)[:, None]
 
     def _write_many(self, noise: Floats, restricted: list[tuple[int, SamplingOptions]]) -> NDArray[np.int64]:
-        first, above, table = self._first, self._above, self._folded.table
-        logits, complete = self._logits, self._folded.complete
+        multiply, sums, gates, rest = self._multiply, self._sums, self._gates, self._rest
+        table, logits, complete = self._folded.table, self._logits, self._folded.complete
         scores = np.empty(logits.shape, np.float32)
         inputs = np.empty((self.count, *table.shape[1:]), np.float32)
-        shaped = self._shaped(inputs)
+        shaped = _shaped(inputs, gates.shape[1:])
         ids = np.empty((len(noise), self.count), np.int64)
         for noise_now, chosen in zip(noise, ids, strict=True):
             np.subtract(logits, noise_now, scores)
@@ -299,16 +336,25 @@ class Batch:
                 for id_ in chosen.tolist():
                     self._folded.row(id_)
             table.take(chosen, 0, inputs, "clip")
-            first(shaped)
-            for step in above:
-                step()
+            multiply()
+            np.add(shaped, sums, gates)
+            for call in rest:
+                call()
         return ids
 
 
-def _width(units: int, streams: int) -> int:
-    """Of the pieces: an even part of a gate, the widest that keeps products small."""
+def _shaped(rows: Floats, shape: tuple[int, ...]) -> Floats:
+    """A view of [streams, ..., H] as what has a number for every unit is shaped: [..., *shape]."""
+    if len(shape) == 1:
+        stream: Floats = rows[0]
+        return stream
+    return np.moveaxis(rows.reshape(*rows.shape[:-1], -1, shape[-1]), 0, -2)
+
+
+def _width(units: int, rows: int) -> int:
+    """Of the pieces: an even part of a gate, the widest that keeps products small. rows: of all stretches."""
     for pieces in range(1, units // LEAST_WIDTH + 1):
-        if units % pieces == 0 and streams * units * units // pieces <= SMALL_PRODUCT:
+        if units % pieces == 0 and rows * units // pieces <= SMALL_PRODUCT:
             return units // pieces
     return units
 
@@ -329,83 +375,54 @@ def _restrict(logits: Floats, options: SamplingOptions) -> Floats:
     return restrict(logits, options.temperature, options.top_k, options.top_p)
 
 
-# The steps of one layer. Each gets its buffers, gates first in each but the hidden state, and returns a function of
-# the layer's input. Names of the pieces follow `cells`.
+# The steps of one layer, from its sums to its hidden state. Each gets its arrays, gates first in each but the last:
+# the sums, which may be those of `gates`; of a GRU the candidate's recurrent part; room for the gates and, behind
+# them, an LSTM's cell state; the hidden state. Names of the gates follow `cells`.
 
 
-def _constant(value: float, like: Floats) -> Floats:
-    """For arithmetic with `like`: an array, with which NumPy is faster; with one as large for a single stream."""
-    return np.full(like.shape if like.ndim < 3 else (), value, np.float32)
-
-
-def _lstm_step(
-    hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
-) -> Callable[[Floats], object]:
+def _lstm_step(sums: Floats, _: Floats, gates: Floats, hidden: Floats) -> Callable[[], object]:
     """c' = f*c + i*g and h' = o*tanh(c'), with the gates as (input, forget, output, candidate) and the cell beside."""
     all_gates, sigmoids, output, cell = gates[:4], gates[:3], gates[2], gates[4]
     left, right = gates[:2], gates[3:]  # (i, f) and (g, c)
     both = np.empty_like(left)
-    written, kept = both
     squashed = np.empty_like(cell)
-    one, half = _constant(1, sigmoids), _constant(0.5, cell)
+    one = np.ones_like(sigmoids)
+    mean = partial(np.full(2, 0.5, np.float32).dot, both.reshape(2, -1), cell.reshape(-1))
     add, tanh, times = np.add, np.tanh, np.multiply
 
-    def add_and_halve() -> object:
-        return times(add(written, kept, cell), half, cell)
-
-    mean: Callable[[], object] = add_and_halve
-    if cell.ndim == 1:  # both in one call; halving is exact, so the bits are the same
-        mean = partial(np.full(2, 0.5, np.float32).dot, both, cell)
-
-    def step(inputs: Floats) -> None:
-        add(inputs, recurrent, all_gates)
-        tanh(all_gates, all_gates)
+    def step() -> None:
+        tanh(sums, all_gates)
         add(sigmoids, one, sigmoids)  # now twice the sigmoid
         times(left, right, both)
         mean()
         tanh(cell, squashed)
         times(output, squashed, hidden)  # doubled
-        multiply()
 
     return step
 
 
-def _gru_step(
-    hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
-) -> Callable[[Floats], object]:
+def _gru_step(sums: Floats, recurrent: Floats, gates: Floats, hidden: Floats) -> Callable[[], object]:
     """n = tanh(x + r*u), u the recurrent product with its bias (both halved), and h' = n + z*(h - n)."""
     sigmoids, reset, update, candidate = gates[:2], gates[0], gates[1], gates[2]
-    recurrent_sigmoids, recurrent_candidate = recurrent[:2], recurrent[2]
-    difference = np.empty_like(candidate)
-    one, half = _constant(1, sigmoids), _constant(0.5, candidate)
+    sums_of_sigmoids, from_below = sums[:2], sums[2]
+    product, difference = np.empty_like(candidate), np.empty_like(candidate)
+    one, half = np.ones_like(sigmoids), np.full_like(candidate, 0.5)
     add, subtract, tanh, times = np.add, np.subtract, np.tanh, np.multiply
 
-    def step(inputs: Floats) -> None:
-        add(inputs[:2], recurrent_sigmoids, sigmoids)
-        tanh(sigmoids, sigmoids)
+    def step() -> None:
+        tanh(sums_of_sigmoids, sigmoids)
         add(sigmoids, one, sigmoids)  # now twice the sigmoid
-        times(reset, recurrent_candidate, candidate)
-        add(candidate, inputs[2], candidate)
+        times(reset, recurrent, product)
+        add(product, from_below, candidate)
         tanh(candidate, candidate)
         subtract(hidden, candidate, difference)
         times(difference, update, difference)
         times(difference, half, difference)
         add(candidate, difference, hidden)
-        multiply()
 
     return step
 
 
-def _rnn_step(
-    hidden: Floats, gates: Floats, recurrent: Floats, multiply: Callable[[], object]
-) -> Callable[[Floats], object]:
+def _rnn_step(sums: Floats, _: Floats, gates: Floats, hidden: Floats) -> Callable[[], object]:
     """h' = tanh(x + hU)."""
-    sums = gates[:1]
-    add, tanh = np.add, np.tanh
-
-    def step(inputs: Floats) -> None:
-        add(inputs, recurrent, sums)
-        tanh(sums[0], hidden)
-        multiply()
-
-    return step
+    return partial(np.tanh, sums[0], hidden)

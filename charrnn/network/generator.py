@@ -216,7 +216,9 @@ class _Group:
         if self._noise is None:
             return np.stack([stream._noise.draw(characters) for stream in self.streams if stream._noise], axis=1)
         noise = self._noise.draw(characters * len(self.streams)).reshape(characters, len(self.streams), -1)
-        noise *= np.array([[stream.options.temperature] for stream in self.streams], np.float32)
+        temperatures = np.array([[stream.options.temperature] for stream in self.streams], np.float32)
+        if (temperatures != 1).any():
+            noise *= temperatures
         return noise
 
 

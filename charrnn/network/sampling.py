@@ -175,20 +175,22 @@ class Noise:
         -log(E) is Gumbel noise. E = -log((bits + 1/2) / 2**32) is computed in float64, for its small values decide
         what rare characters get, and is never 0 or infinite.
         """
-        noise = np.zeros((characters, self._vocab_size), np.float32)
-        if self._temperature:
-            at_once = max(1, AT_ONCE // self._vocab_size)
-            for start in range(0, characters, at_once):
-                self._fill(noise[start : start + at_once])
+        shape = (characters, self._vocab_size)
+        if not self._temperature:
+            return np.zeros(shape, np.float32)
+        noise = np.empty(shape, np.float32)
+        at_once = max(1, AT_ONCE // self._vocab_size)
+        for start in range(0, characters, at_once):
+            self._fill(noise[start : start + at_once])
         return noise
 
     def _fill(self, noise: NDArray[np.float32]) -> None:
         bits = self._bits.random_raw(len(noise) * self._words).astype("<u8", copy=False).view("<u4")
-        uniform = bits.reshape(len(noise), -1)[:, : self._vocab_size] * 2.0**-32
-        uniform += 2.0**-33
-        noise[...] = np.negative(np.log(uniform, out=uniform), out=uniform)
+        exponential = bits.reshape(len(noise), -1)[:, : self._vocab_size] + 0.5
+        np.subtract(32 * math.log(2), np.log(exponential, out=exponential), out=noise, casting="same_kind")
         np.log(noise, out=noise)
-        noise *= self._temperature
+        if self._temperature != 1:
+            noise *= self._temperature
 
 
 def restrict(
