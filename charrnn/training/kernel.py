@@ -100,16 +100,18 @@ def _loaded(values: Tensor) -> Tensor:
     return tf.bitcast(values, tf.bfloat16) if values.dtype == tf.uint16 else values
 
 
-def _put(buffer: Tensor, values: Tensor, index: Tensor) -> Tensor:
-    """`buffer` with `values` at `buffer[index]`."""
-    start = tf.stack([index] + [0] * (buffer.shape.rank - 1))
-    return xla.dynamic_update_slice(buffer, _stored(values)[None], start)
+def _put(buffer: Tensor, values: Tensor, index: Tensor, axis: int = 0) -> Tensor:
+    """`buffer` with `values` at this index of the axis."""
+    start = [tf.constant(0)] * buffer.shape.rank
+    start[axis] = index
+    return xla.dynamic_update_slice(buffer, tf.expand_dims(_stored(values), axis), tf.stack(start))
 
 
-def _get(buffer: Tensor, index: Tensor) -> Tensor:
-    """`buffer[index]`."""
-    start = tf.stack([index] + [0] * (buffer.shape.rank - 1))
-    return _loaded(tf.squeeze(xla.dynamic_slice(buffer, start, [1, *buffer.shape[1:]]), 0))
+def _get(buffer: Tensor, index: Tensor, axis: int = 0) -> Tensor:
+    """What is at this index of the axis."""
+    start, sizes = [tf.constant(0)] * buffer.shape.rank, list(buffer.shape)
+    start[axis], sizes[axis] = index, 1
+    return _loaded(tf.squeeze(xla.dynamic_slice(buffer, tf.stack(start), sizes), axis))
 
 
 def _turned(matrix: Tensor) -> Tensor:
@@ -391,27 +393,27 @@ class Kernel:
         state = {name: tf.pad(tensor, idle) for name, tensor in state.items()}
         history, after = _forward_loop(weights, sources, state, masks, time)
 
-        top = _flat(history.outputs(masks, weights.layers - 1), streams)  # [time*streams, units]
-        logits = _product(top, weights.output, (1,), (1,)) + weights.output_bias
+        top = _flat(history.outputs(masks, weights.layers - 1), streams)
+        logits = weights.logits(top)
         counts = tf.repeat(
             tf.cast(tf.range(time) < length, logits.dtype) / tf.cast(length * streams, logits.dtype), streams
         )
-        highest = tf.reduce_max(logits, 1, keepdims=True)
+        highest = tf.reduce_max(logits, 0)
         powers = tf.exp(logits - highest)
-        total = tf.reduce_sum(powers, 1, keepdims=True)
-        targets = tf.one_hot(tf.reshape(ids[1:], [-1]), logits.shape[1], dtype=logits.dtype)
-        nats = tf.math.log(total)[:, 0] + highest[:, 0] - tf.reduce_sum(logits * targets, 1)
+        total = tf.reduce_sum(powers, 0)
+        targets = tf.one_hot(tf.reshape(ids[1:], [-1]), logits.shape[0], axis=0, dtype=logits.dtype)
+        nats = tf.math.log(total) + highest - tf.reduce_sum(logits * targets, 0)
         loss = tf.reduce_sum(nats * counts)
 
-        errors = (powers / total - targets) * counts[:, None]  # of the logits
+        errors = (powers / total - targets) * counts  # of the logits
         gradient: Tensors = {}
         rounded = tf.cast(errors, weights.dtype)
-        gradient["output.weights"] = _product(_turned(rounded), top)
-        gradient["output.bias"] = tf.reduce_sum(errors, 0)
-        top_error = tf.reshape(_product(rounded, weights.output), [time, streams, -1])
-        top_error = tf.pad(tf.transpose(top_error, [0, 2, 1]), [[0, 0], *idle])  # [time, units, streams], idle ones too
+        gradient["output.weights"] = _weight_gradient(rounded, top)
+        gradient["output.bias"] = tf.reduce_sum(errors, 1)
+        top_error = tf.reshape(_product(_turned(weights.output), rounded), [-1, time, streams])
+        top_error = tf.pad(top_error, [[0, 0], *idle])
         if masks:
-            top_error *= masks[-1]
+            top_error *= masks[-1][:, None]
 
         stacks = _backward_loop(weights, history, top_error, masks, time)
         for layer, stack in enumerate(stacks):
@@ -515,9 +517,8 @@ class Kernel:
         weights = _Weights(self.options, self.cell, parameters)
         time, streams = ids.shape
         history, after = _forward_loop(weights, weights.sources(ids), state, [], time)
-        top = _flat(history.outputs([], weights.layers - 1), streams)
-        logits = _product(top, weights.output, (1,), (1,)) + weights.output_bias
-        return tf.reshape(logits, [time, streams, -1]), after
+        logits = weights.logits(_flat(history.outputs([], weights.layers - 1), streams))
+        return tf.transpose(tf.reshape(logits, [-1, time, streams]), [1, 2, 0]), after
 
     def _losses(self, parameters: Tensors, state: Tensors, ids: Tensor) -> tuple[Tensor, Tensors]:
         logits, after = self._score(parameters, state, ids[:-1])
@@ -531,9 +532,13 @@ def _vectors(streams: int) -> int:
 
 
 def _flat(values: Tensor, streams: int) -> Tensor:
-    """[time, units, streams and idle ones] as [time * streams, units]."""
-    time, units, _ = values.shape
-    return tf.reshape(tf.transpose(values[:, :, :streams], [0, 2, 1]), [time * streams, units])
+    """[units, time, streams and idle ones] as [units, time*streams]."""
+    return tf.reshape(values[:, :, :streams], [values.shape[0], -1])
+
+
+def _weight_gradient(errors: Tensor, inputs: Tensor) -> Tensor:
+    """[outputs, inputs]: the gradient of the weights between, from [outputs, time*streams] and [inputs, …]."""
+    return _product(_materialised(errors), _materialised(inputs), (1,), (1,))
 
 
 class _Weights:
@@ -556,11 +561,15 @@ class _Weights:
         return _turned(self.recurrent[layer]), _turned(self.input[layer]) if layer else None
 
     def sources(self, ids: Tensor) -> Tensor:
-        """What the first layer reads: embeddings or one-hot vectors, [time, D, streams]."""
+        """What the first layer reads: embeddings or one-hot vectors, [D, time, streams]."""
         if "embedding" in self.parameters:
             rows = tf.gather(self._round("embedding"), ids)
-            return tf.transpose(rows, [0, 2, 1])
-        return tf.one_hot(ids, self.vocab_size, axis=1, dtype=self.dtype)
+            return tf.transpose(rows, [2, 0, 1])
+        return tf.one_hot(ids, self.vocab_size, axis=0, dtype=self.dtype)
+
+    def logits(self, top: Tensor) -> Tensor:
+        """[V, time*streams] from what the last layer hands upwards, [H, time*streams]."""
+        return _product(self.output, top) + self.output_bias[:, None]
 
     def biases(self, layer: int, streams: int) -> tuple[Tensor, Tensor | None]:
         """b and, where the cell has it, c, each for all streams, [gates, H*streams]."""
@@ -583,13 +592,13 @@ class _Weights:
         return from_input + biases[0], from_hidden if biases[1] is None else from_hidden + biases[1]
 
     def layer_gradient(self, layer: int, stack: Tensor, inputs: Tensor, hidden: Tensor) -> Tensors:
-        """stack: errors of the pre-activations [time, rows, H, streams]; inputs, hidden: [time*streams, …]."""
+        """stack: errors of the pre-activations [rows, H, time, streams]; inputs, hidden: [D or H, time*streams]."""
         name = f"layers.{layer}."
         input_error = self._error(stack, self.cell.input_rows)
         hidden_error = self._error(stack, self.cell.recurrent_rows)
         gradient = {
-            name + "input": _product(input_error, inputs),
-            name + "recurrent": _product(hidden_error, hidden),
+            name + "input": _weight_gradient(input_error, inputs),
+            name + "recurrent": _weight_gradient(hidden_error, hidden),
             name + "bias": _row_sums(input_error),
         }
         if name + "recurrent_bias" in self.parameters:
@@ -599,12 +608,12 @@ class _Weights:
     def embedding_gradient(self, stack: Tensor, ids: Tensor) -> Tensor:
         """Gradient of the look-up table [V, E]."""
         error = self._error(stack, self.cell.input_rows)  # [gates*H, time*streams]
-        rows = _product(_turned(error), self.input[0])  # [time*streams, E]
+        rows = tf.transpose(_product(_turned(self.input[0]), error))  # [time*streams, E]
         return tf.math.unsorted_segment_sum(rows, tf.reshape(ids, [-1]), self.vocab_size)
 
     def _error(self, stack: Tensor, rows: slice) -> Tensor:
         """[gates*H, time*streams] of the stack's rows."""
-        part = tf.transpose(stack[:, rows], [1, 2, 0, 3])
+        part = stack[rows]
         return tf.reshape(part, [part.shape[0] * part.shape[1], -1])
 
 
@@ -615,24 +624,29 @@ def _row_sums(values: Tensor) -> Tensor:
 
 @dataclass
 class _History:
-    """What the forward loop leaves for the way back, a buffer a layer."""
+    """What the forward loop leaves for the way back, a buffer a layer.
 
-    units: int
+    What the products after the loops read has time between units and streams, as they want it.
+    """
+
     kept: list[Tensor]  # [time, kept, H*streams]
-    hidden: list[Tensor]  # [time + 1, H*streams], the first is the state before
-    cells: list[Tensor | None]  # LSTM: the same of c
+    hidden: list[Tensor]  # [H, time + 1, streams], the first is the state before
+    cells: list[Tensor | None]  # LSTM: c, [time + 1, H*streams]
 
     def outputs(self, masks: Sequence[Tensor], layer: int) -> Tensor:
-        """What layer hands upwards, dropout applied: [time, H, streams]."""
-        hidden = self._of_units(self.hidden[layer])[1:]
-        return tf.cast(tf.cast(hidden, masks[layer].dtype) * masks[layer], hidden.dtype) if masks else hidden
+        """What layer hands upwards, dropout applied: [H, time, streams]."""
+        hidden = _loaded(self.hidden[layer])[:, 1:]
+        return tf.cast(tf.cast(hidden, masks[layer].dtype) * masks[layer][:, None], hidden.dtype) if masks else hidden
 
     def before(self, layer: int) -> Tensor:
-        """What layer's recurrence reads: [time, H, streams]."""
-        return self._of_units(self.hidden[layer])[:-1]
+        """What layer's recurrence reads: [H, time, streams]."""
+        return _loaded(self.hidden[layer])[:, :-1]
 
-    def _of_units(self, values: Tensor) -> Tensor:
-        return tf.reshape(_loaded(values), [values.shape[0], self.units, -1])
+    def multipliers(self, cell: Any, layer: int) -> tuple[Tensor, ...]:
+        """The factors of the way back, each [time, …, H*streams]."""
+        hidden = tf.transpose(_loaded(self.hidden[layer]), [1, 0, 2])
+        hidden = tf.cast(tf.reshape(hidden, [hidden.shape[0], -1]), self.kept[layer].dtype)
+        return tuple(map(_materialised, cell.multipliers(self.kept[layer], hidden, self.cells[layer])))
 
 
 def _forward_loop(
@@ -642,30 +656,26 @@ def _forward_loop(
     sources = _stored(sources)
     streams, wide = sources.shape[2], state["h0"].dtype
     size = weights.units * streams
-
-    def buffers(count: int, kind: Any, first: Sequence[Tensor]) -> list[Tensor]:
-        empty = _stored(tf.zeros((count, size), kind))
-        return [_put(empty, tf.cast(tensor, kind), 0) for tensor in first]
-
     with_cells = "c0" in state
     state = {name: tf.reshape(tensor, [size]) for name, tensor in state.items()}
     masks = [tf.reshape(mask, [size]) for mask in masks]
     memory = [tuple(state[f"{name}{layer}"] for name in ("h", "c")[: 1 + with_cells]) for layer in layers]
     kept = [tf.zeros((time, cell.kept, size), wide) for _ in layers]
-    hidden = buffers(time + 1, dtype, [state[f"h{layer}"] for layer in layers])
-    cells = buffers(time + 1, wide, [state[f"c{layer}"] for layer in layers]) if with_cells else []
+    empty = _stored(tf.zeros((weights.units, time + 1, streams), dtype))
+    hidden = [_put_hidden(empty, tf.cast(state[f"h{layer}"], dtype), 0) for layer in layers]
+    cells = [_put(tf.zeros((time + 1, size), wide), state[f"c{layer}"], 0) for layer in layers if with_cells]
     biases = [weights.biases(layer, streams) for layer in layers]
 
     def step(t: Tensor, memory: Any, kept: Any, hidden: Any, cells: Any) -> Any:
         memory, kept, hidden, cells = list(memory), list(kept), list(hidden), list(cells)
-        inputs = _get(sources, t)
+        inputs = _get(sources, t, axis=1)
         for layer in layers:
             before = weights.preactivations(layer, inputs, memory[layer][0], biases[layer])
             gates, memory[layer] = cell.forward(*before, memory[layer])
             output = _materialised(tf.cast(memory[layer][0], dtype))
             if cell.kept:
                 kept[layer] = _put(kept[layer], gates, t)
-            hidden[layer] = _put(hidden[layer], output, t + 1)
+            hidden[layer] = _put_hidden(hidden[layer], output, t + 1)
             if with_cells:
                 cells[layer] = _put(cells[layer], memory[layer][1], t + 1)
             inputs = tf.cast(memory[layer][0] * masks[layer], dtype) if masks else output
@@ -679,31 +689,28 @@ def _forward_loop(
         for layer in layers
         for name, tensor in zip("hc", memory[layer], strict=False)
     }
-    return _History(weights.units, kept, hidden, cells if with_cells else [None] * weights.layers), after
+    return _History(kept, hidden, cells if with_cells else [None] * weights.layers), after
+
+
+def _put_hidden(buffer: Tensor, values: Tensor, index: Tensor | int) -> Tensor:
+    """`buffer` [H, time, streams] with `values` [H*streams] at this time."""
+    return _put(buffer, tf.reshape(values, [buffer.shape[0], -1]), index, axis=1)
 
 
 def _backward_loop(
     weights: _Weights, history: _History, top_error: Tensor, masks: Sequence[Tensor], time: int
 ) -> list[Tensor]:
-    """The errors of all pre-activations, for each layer [time, rows, H, streams]."""
+    """The errors of all pre-activations, for each layer [rows, H, time, streams]."""
     cell, layers = weights.cell, range(weights.layers)
-    wide, shape, size = top_error.dtype, top_error.shape[1:], top_error.shape[1] * top_error.shape[2]
-    top_error = tf.reshape(top_error, [time, size])
+    wide, (units, _, streams) = top_error.dtype, top_error.shape
+    size = units * streams
     masks = [tf.reshape(mask, [size]) for mask in masks]
-    factors = [
-        tuple(
-            _materialised(factor)
-            for factor in cell.multipliers(
-                history.kept[layer], tf.cast(_loaded(history.hidden[layer]), wide), history.cells[layer]
-            )
-        )
-        for layer in layers
-    ]
+    factors = [history.multipliers(cell, layer) for layer in layers]
     back = [weights.back(layer) for layer in layers]
     rows = factors[0][0].shape[1]
     errors = [tf.zeros([size], wide) for _ in layers]
     carried = [tuple(tf.zeros([size], wide) for _ in range(cell.carried)) for _ in layers]
-    stacks = [_stored(tf.zeros((time, rows, size), weights.dtype)) for _ in layers]
+    stacks = [_stored(tf.zeros((rows, units, time, streams), weights.dtype)) for _ in layers]
 
     def back_through(matrix: Tensor, part: Tensor) -> Tensor:
         return tf.reshape(_product(matrix, tf.reshape(part, [matrix.shape[1], -1])), [size])
@@ -711,13 +718,14 @@ def _backward_loop(
     def step(k: Tensor, errors: Any, carried: Any, stacks: Any) -> Any:
         errors, carried, stacks = list(errors), list(carried), list(stacks)
         t = time - 1 - k
-        from_above = _get(top_error, t)
+        from_above = tf.reshape(_get(top_error, t, axis=1), [size])
         for layer in reversed(layers):
             now = tuple(_get(factor, t) for factor in factors[layer])
             stack, carried[layer] = cell.backward(errors[layer] + from_above, carried[layer], now)
             # The stack is stored first and read back, or XLA would compute it twice.
-            stacks[layer] = _materialised(_put(stacks[layer], tf.cast(stack, weights.dtype), t))
-            stack = _get(stacks[layer], t)
+            stack = tf.reshape(tf.cast(stack, weights.dtype), [rows, units, streams])
+            stacks[layer] = _materialised(_put(stacks[layer], stack, t, axis=2))
+            stack = _get(stacks[layer], t, axis=2)
             recurrent, inputs = back[layer]
             errors[layer] = back_through(recurrent, stack[cell.recurrent_rows])
             if inputs is not None:
@@ -727,4 +735,4 @@ def _backward_loop(
         return k + 1, errors, carried, stacks
 
     stacks = tf.while_loop(lambda k, *_: k < time, step, (tf.constant(0), errors, carried, stacks))[3]
-    return [tf.reshape(_loaded(stack), [time, rows, *shape]) for stack in stacks]
+    return [_loaded(stack) for stack in stacks]

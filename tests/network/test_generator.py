@@ -75,7 +75,7 @@ def test_streams_in_company_have_the_logits_of_the_readable_network(make_model, 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_streams_multiplied_in_pieces_have_the_logits_of_the_readable_network(make_model, monkeypatch, cell):
-    monkeypatch.setattr(batch, "SMALL_PRODUCT", 5 * 24 * 12)  # half a gate of 5 streams; 2 streams need no pieces
+    monkeypatch.setattr(batch, "SMALL_PRODUCT", 5 * 49 * 12)  # half a gate of 5 streams; 2 streams need no pieces
     monkeypatch.setattr(batch, "LEAST_WIDTH", 2)
     model = make_model(cell, rnn_size=24)
     together = Generator(model)
