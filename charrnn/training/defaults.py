@@ -138,9 +138,10 @@ def _batch(facts: Facts, batch_size: int | None, seq_length: int | None) -> tupl
 def shards(batch_size: int, units: int, threads: int, precision: str) -> int:
     """Parts of the batch to compute side by side: one a thread, as long as each has streams enough, and work to do.
 
-    Where bfloat16 is multiplied in hardware, 32 streams in one part are as fast as two parts of 16.
+    Streams are computed in vectors of 16 (see `kernel`). With bfloat16 the products of a wide network want more than
+    one vector.
     """
-    least = 32 if precision == "bfloat16" else 16
+    least = 17 if precision == "bfloat16" and units > 128 else 16
     count = 1
     while 2 * count <= threads and batch_size % (2 * count) == 0 and batch_size // (2 * count) >= least:
         count *= 2
