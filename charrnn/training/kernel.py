@@ -608,8 +608,8 @@ class _Weights:
     def embedding_gradient(self, stack: Tensor, ids: Tensor) -> Tensor:
         """Gradient of the look-up table [V, E]."""
         error = self._error(stack, self.cell.input_rows)  # [gates*H, time*streams]
-        rows = tf.transpose(_product(_turned(self.input[0]), error))  # [time*streams, E]
-        return tf.math.unsorted_segment_sum(rows, tf.reshape(ids, [-1]), self.vocab_size)
+        columns = _materialised(_product(_turned(self.input[0]), error))  # or XLA multiplies the turned factors instead
+        return tf.math.unsorted_segment_sum(tf.transpose(columns), tf.reshape(ids, [-1]), self.vocab_size)
 
     def _error(self, stack: Tensor, rows: slice) -> Tensor:
         """[gates*H, time*streams] of the stack's rows."""

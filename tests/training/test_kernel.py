@@ -117,10 +117,13 @@ def test_the_gradient_is_what_automatic_differentiation_finds(cell: str, embeddi
             np.testing.assert_allclose(array, found, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-def test_bfloat16_finds_nearly_the_gradient_of_float32() -> None:
+@pytest.mark.parametrize("embedding_size", [0, 16])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_bfloat16_finds_nearly_the_gradient_of_float32(cell: str, embedding_size: int) -> None:
     found = {}
     for precision in ("float32", "bfloat16"):
-        kernel = Kernel(KernelOptions("lstm", Sizes(20, 0, 32, 2), 8, 12, precision=precision))
+        options = KernelOptions(cell, Sizes(20, embedding_size, 32, 2), 8, 12, dropout=0.2, precision=precision)
+        kernel = Kernel(options)
         compiled = tf.function(kernel.gradients, jit_compile=True, autograph=False)
         loss, gradient, _ = compiled(
             kernel.to_device(weights_of(kernel.options)), kernel.zero_state(),
