@@ -16,17 +16,19 @@ from charrnn.processor import features
 
 BUDGETS = ("minutes", "max_steps", "max_epochs", "until_stopped")
 DEFAULT_MINUTES = 3.0
-NOMINAL_SPEED = 2.5e11  # operations a second: what two cores are taken for, whatever they are
-NOMINAL_SPEED_BFLOAT16 = 3.5e11
+NOMINAL_SPEED = 1e11  # operations a second: what two cores are taken for, whatever they are; in float32,
+NOMINAL_SPEED_BFLOAT16 = 1.75e11  # in bfloat16,
+NOMINAL_SPEED_WIDE = 3.5e11  # and where it is multiplied 512 bits at a time
 PASSES_COST = 6  # operations a weight and character of training: two each for forward, backward and gradient
 _BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # any of these processor features
+_WIDE_VECTORS = {"avx512_bf16", "avx_vnni"}  # all of these: Zen 5, Sapphire Rapids and later; Zen 4 takes two halves
 
 # by the characters there are to learn from, at most:
 ENDLESS = math.inf
 SIZES = [(5_000, 128), (200_000, 256), (ENDLESS, 512)]  # hidden units
 BATCHES = [(5_000, 1, 64), (20_000, 4, 64), (200_000, 16, 64), (ENDLESS, 32, 32)]  # streams, characters a sequence
 WIDE = 768  # instead of 512 where there is time for it: a processor that multiplies bfloat16, and
-WIDE_MINUTES = 2.5  # this long
+WIDE_OPERATIONS = 2.5 * 60 * NOMINAL_SPEED_WIDE  # so many in the budget
 BY_HEART = 5_000
 SHORT = 0.75  # minutes, below which a large network does not get anywhere
 
@@ -39,11 +41,20 @@ class Facts:
     train_characters: int
     processors: int
     bfloat16: bool  # whether the processor multiplies bfloat16 in hardware
+    wide_vectors: bool = False  # and 512 bits at a time
+
+    def speed(self, precision: str) -> float:
+        """What two cores are taken for, operations a second."""
+        if precision != "bfloat16":
+            return NOMINAL_SPEED
+        return NOMINAL_SPEED_WIDE if self.wide_vectors else NOMINAL_SPEED_BFLOAT16
 
 
 def facts_of_this_machine(vocab_size: int, train_characters: int) -> Facts:
     """Facts with the processors that this process may use."""
-    return Facts(vocab_size, train_characters, len(os.sched_getaffinity(0)), bool(_BFLOAT16 & features()))
+    can = features()
+    processors, bfloat16, wide = len(os.sched_getaffinity(0)), bool(_BFLOAT16 & can), can >= _WIDE_VECTORS
+    return Facts(vocab_size, train_characters, processors, bfloat16, wide)
 
 
 def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
@@ -77,8 +88,7 @@ def nominal_characters(values: dict[str, Any], facts: Facts, minutes: float) -> 
     units, layers = values["rnn_size"], values["num_layers"]
     inputs = values["embedding_size"] + (2 * layers - 1) * units  # of all layers, from below and from before
     weights = 4 * units * inputs + units * facts.vocab_size
-    speed = NOMINAL_SPEED_BFLOAT16 if values["precision"] == "bfloat16" else NOMINAL_SPEED
-    return float(minutes * 60 * speed / (PASSES_COST * weights))
+    return float(minutes * 60 * facts.speed(values["precision"]) / (PASSES_COST * weights))
 
 
 def _minutes(values: dict[str, Any], facts: Facts) -> float:
@@ -97,7 +107,7 @@ def _network(facts: Facts, minutes: float) -> dict[str, Any]:
     size = next(size for most, size in SIZES if characters <= most)
     if minutes < SHORT:
         size = min(size, 256)
-    elif size == 512 and minutes >= WIDE_MINUTES and facts.bfloat16:
+    elif size == 512 and facts.bfloat16 and minutes * 60 * facts.speed("bfloat16") >= WIDE_OPERATIONS:
         size = WIDE
     return {
         "rnn_size": size,

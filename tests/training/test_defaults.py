@@ -116,3 +116,20 @@ def test_two_threads_share_the_batch_of_the_default_recipe_in_float32() -> None:
     assert resolved["shards"] == 2
     assert resolve(TrainingOptions(batch_size=16), Facts(66, 1_000_000, 2, False))["shards"] == 1
     assert resolve(TrainingOptions(), Facts(66, 1_000_000, 2, True))["shards"] == 1
+
+
+def test_a_wide_network_is_for_who_has_the_time_for_it() -> None:
+    def size(minutes: float, **facts: bool) -> int:
+        return int(resolve(TrainingOptions(minutes=minutes), Facts(66, 1_000_000, 2, **facts))["rnn_size"])
+
+    assert size(3, bfloat16=True, wide_vectors=True) == 768
+    assert size(3, bfloat16=True) == size(60, bfloat16=False) == 512
+    assert size(6, bfloat16=True) == 768
+    assert size(0.5, bfloat16=True, wide_vectors=True) == 256
+
+
+def test_a_slower_processor_that_reads_a_text_less_often_drops_fewer_units() -> None:
+    slow, fast = (
+        resolve(TrainingOptions(rnn_size=512), Facts(66, 1_000_000, 2, True, wide))["dropout"] for wide in (False, True)
+    )
+    assert 0 < slow < fast < 0.5
