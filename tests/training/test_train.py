@@ -70,6 +70,15 @@ def verse(tmp_path: Path) -> Path:
 # --- learning --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_poem_learned_with_nothing_set_is_written_down_again(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "poem.txt"
+    path.write_text(POEM, encoding="utf-8")
+    model = train(path, seed=seed)
+    assert model.record["reason"] == "memorised"
+    assert model.generate(POEM[:10], length=len(POEM) - 10, temperature=0) == POEM[10:]
+
+
 @pytest.mark.parametrize(
     ("cell", "learning_rate", "embedding_size"), [("lstm", 0.01, 0), ("gru", 0.01, 8), ("rnn", 0.003, 0)]
 )
