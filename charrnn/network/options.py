@@ -116,7 +116,12 @@ class TrainingOptions(BaseModel):
         None, min_length=1, description="Learn these characters only; all others become unknown."
     )
     grad_clip: float = Field(5.0, gt=0, le=1e6, description="Largest norm of a gradient; larger ones are scaled down.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Pull of the weights towards zero, as in AdamW.")
+    weight_decay: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Pull of the weights towards zero, as in AdamW. Not set: by the size of the text.",
+    )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="The same seed, text, options and machine: the same model.")
 
     @model_validator(mode="before")

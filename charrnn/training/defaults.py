@@ -30,6 +30,8 @@ BATCHES = [(5_000, 1, 64), (20_000, 4, 64), (200_000, 16, 64), (ENDLESS, 32, 32)
 WIDE = 768  # instead of 512 where there is time for it: a processor that multiplies bfloat16, and
 WIDE_OPERATIONS = 2.5 * 60 * NOMINAL_SPEED_WIDE  # so many in the budget
 BY_HEART = 5_000
+RATE_BY_HEART = 3e-3  # with which the last step before it ends does not undo what was learned
+WEIGHT_DECAY = 0.1  # for texts that are not learned by heart
 SHORT = 0.75  # minutes, below which a large network does not get anywhere
 
 
@@ -75,7 +77,10 @@ def resolve(options: TrainingOptions, facts: Facts) -> dict[str, Any]:
         batch_size, seq_length = _batch(facts, values["batch_size"], values["seq_length"])
         values["batch_size"], values["seq_length"] = batch_size, seq_length
     if values["learning_rate"] is None:
-        values["learning_rate"] = _learning_rate(values["rnn_size"], values["num_layers"], values["cell"])
+        rate = _learning_rate(values["rnn_size"], values["num_layers"], values["cell"])
+        values["learning_rate"] = min(rate, RATE_BY_HEART) if facts.train_characters < BY_HEART else rate
+    if values["weight_decay"] is None:
+        values["weight_decay"] = 0.0 if facts.train_characters < BY_HEART else WEIGHT_DECAY
     if values["warmup_steps"] is None:
         values["warmup_steps"] = min(50, (values["max_steps"] or 10**9) // 20)
     values["threads"] = min(facts.processors, 16)
@@ -159,6 +164,6 @@ def shards(batch_size: int, units: int, threads: int, precision: str) -> int:
 
 
 def _learning_rate(units: int, layers: int, cell: str) -> float:
-    """3e-3 for 512 units; larger networks want smaller steps, and so do several layers and plain RNN cells."""
-    rate: float = min(6e-3, 3e-3 * (512 / units) ** 0.5)
+    """6e-3 for 512 units; larger networks want smaller steps, and so do several layers and plain RNN cells."""
+    rate: float = min(1e-2, 6e-3 * (512 / units) ** 0.5)
     return round(rate / (2 if cell == "rnn" else 1) / (1 if layers == 1 else 1.5), 6)

@@ -37,7 +37,8 @@ Tensor = Any  # tf.Tensor: TensorFlow ships no types
 Tensors = dict[str, Any]
 Moments = tuple[Tensors, Tensors]
 
-ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015, algorithm 1
+ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.99, 1e-8  # the squares of the last hundred steps, as trainings are short
+LEAST_AGREEMENT = 1e-3
 
 
 class Pieces(NamedTuple):
@@ -492,8 +493,13 @@ class Kernel:
     def _adam(
         self, parameters: Tensors, moments: Moments, shards: list[Tensors], rate: Tensor, update: Tensor
     ) -> tuple[Tensors, Moments]:
-        """The mean of the shards' gradients, clipped by its global norm (Pascanu, Mikolov, Bengio 2013), then Adam with
-        decoupled weight decay (AdamW)."""
+        """The mean of the shards' gradients, clipped by its global norm (Pascanu, Mikolov, Bengio 2013), then cautious
+        Adam (Kingma and Ba 2015; Liang and others 2024) with decoupled weight decay (AdamW).
+
+        Cautious: a weight that its mean would move against the gradient of this step stays, and the others move the
+        further for it. Weights without a gradient, such as embeddings of characters that were not read, stay too, but
+        do not count.
+        """
         dtype = self.options.dtype
         gradient = {name: tf.add_n([shard[name] for shard in shards]) / len(shards) for name in parameters}
         norm = tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gradient.values()]))
@@ -505,7 +511,11 @@ class Kernel:
             g = gradient[name] * scale
             means[name] = moments[0][name] * ADAM_BETA1 + g * (1 - ADAM_BETA1)
             squares[name] = moments[1][name] * ADAM_BETA2 + g * g * (1 - ADAM_BETA2)
-            move = means[name] / mean_unbias / (tf.sqrt(squares[name] / square_unbias) + ADAM_EPSILON)
+            agree = tf.cast(means[name] * g > 0, dtype)
+            share = tf.reduce_sum(agree) / tf.maximum(tf.constant(1, dtype), tf.reduce_sum(tf.cast(g != 0, dtype)))
+            boost = 1 / tf.maximum(share, LEAST_AGREEMENT)
+            adam = means[name] / mean_unbias / (tf.sqrt(squares[name] / square_unbias) + ADAM_EPSILON)
+            move = adam * agree * boost
             if self.options.weight_decay and not name.endswith("bias"):
                 move += self.options.weight_decay * value
             new[name] = value - rate * move
