@@ -38,7 +38,7 @@ Tensors = dict[str, Any]
 Moments = tuple[Tensors, Tensors]
 
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.99, 1e-8  # the squares of the last hundred steps, as trainings are short
-LEAST_AGREEMENT = 1e-3
+LEAST_AGREEMENT = 0.25  # of the weights: none moves more than four times as far as Adam would have it
 
 
 class Pieces(NamedTuple):
