@@ -133,3 +133,9 @@ def test_a_slower_processor_that_reads_a_text_less_often_drops_fewer_units() -> 
         resolve(TrainingOptions(rnn_size=512), Facts(66, 1_000_000, 2, True, wide))["dropout"] for wide in (False, True)
     )
     assert 0 < slow < fast < 0.5
+
+
+def test_what_is_learned_by_heart_takes_small_steps_and_nothing_pulls_at_it() -> None:
+    short, long = (resolve(TrainingOptions(rnn_size=128), Facts(66, size, 2, False)) for size in (4_999, 5_000))
+    assert short["weight_decay"] == 0 < long["weight_decay"]
+    assert short["learning_rate"] < long["learning_rate"]

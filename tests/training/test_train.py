@@ -103,14 +103,6 @@ def test_a_poem_is_learned_by_heart_and_written_down_again(
     assert contents(tmp_path) == {"poem.txt"}
 
 
-def test_a_poem_is_learned_by_heart_with_nothing_set(tmp_path: Path) -> None:
-    path = tmp_path / "poem.txt"
-    path.write_text(POEM, encoding="utf-8")
-    model = train(path)
-    assert model.record["reason"] == "memorised"
-    assert model.generate(POEM[:10], length=len(POEM) - 10, temperature=0) == POEM[10:]
-
-
 def test_training_lowers_the_loss_on_text_it_has_not_seen(hundred: tuple[Path, list[Event], Model]) -> None:
     folder, events, model = hundred
     losses = [event.loss for event in of_kind(Validated, events)]
